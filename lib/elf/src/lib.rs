@@ -1,0 +1,11 @@
+//! The file seam: questions to the files mapped into a target, and their answers.
+//!
+//! Later stages never see a file's bytes. They ask [`Files`] which CIE and FDE cover an svma, and which symbol; only the
+//! answers are recorded, so a snapshot carries hundreds of bytes where the files have megabytes. Three things answer:
+//! the files themselves (`ElfFiles`), a snapshot's recorded answers (`RecordedFiles`), and a `FileRecorder` around
+//! either, which keeps what was asked. Whoever evaluates an answer cannot tell them apart.
+#![deny(missing_docs)]
+
+mod seam;
+
+pub use seam::{Answer, CfiEntry, Files, ModuleId, ModuleTable, SymbolHit};

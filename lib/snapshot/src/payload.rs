@@ -1,0 +1,105 @@
+//! What the sections hold: one file a section, one frozen struct a payload version.
+//!
+//! The name without a version (`Capture`) is an alias of the newest struct, which is what tools work with. **To change a
+//! payload**: leave `CaptureV1` as it is, add `CaptureV2` with `From<CaptureV1>`, point the alias at it, raise
+//! [`Payload::VERSION`], decode both, and add a golden snapshot. On the wire there is no `flatten`, `untagged`,
+//! `skip_serializing_if` or `char`, and every enum is an open one of `u16` codes.
+
+mod capture;
+mod diagnostics;
+mod maps;
+mod memory;
+mod modules;
+mod native;
+mod process;
+mod python;
+mod runtime;
+mod source;
+mod symbols;
+mod threads;
+mod unwind;
+
+pub use capture::*;
+pub use diagnostics::*;
+pub use maps::*;
+pub use memory::*;
+pub use modules::*;
+pub use native::*;
+pub use process::*;
+pub use python::*;
+pub use runtime::*;
+pub use source::*;
+pub use symbols::*;
+pub use threads::*;
+pub use unwind::*;
+
+use crate::format::SectionKind;
+use crate::wire::WireError;
+
+/// A payload this version reads and writes.
+pub trait Payload: Sized {
+    /// The kind of section it is in.
+    const KIND: SectionKind;
+    /// The payload version written; all versions up to it are read.
+    const VERSION: u16;
+
+    /// Its bytes.
+    ///
+    /// # Errors
+    /// It is too large for a section.
+    fn encode(&self) -> Result<Vec<u8>, WireError>;
+
+    /// Decodes the payload of a section of payload version `version`.
+    ///
+    /// # Errors
+    /// The version is unknown, or the bytes do not decode as its struct.
+    fn decode(version: u16, bytes: &[u8]) -> Result<Self, PayloadError>;
+}
+
+/// Why a section's payload is of no use here.
+#[derive(Debug, thiserror::Error)]
+pub enum PayloadError {
+    /// The payload is of a later version.
+    #[error("the {} section has payload version {found}, this tool reads up to {newest}: use a newer pyst", .kind.name())]
+    NewerVersion {
+        /// The kind of section.
+        kind: SectionKind,
+        /// The version found.
+        found: u16,
+        /// The newest this tool reads.
+        newest: u16,
+    },
+    /// The payload does not decode.
+    #[error("the {} section: {source}", .kind.name())]
+    Malformed {
+        /// The kind of section.
+        kind: SectionKind,
+        /// What is wrong.
+        source: WireError,
+    },
+}
+
+/// Implements [`Payload`] for a struct that has had one version so far.
+macro_rules! first_version {
+    ($payload:ty, $kind:ident) => {
+        impl crate::payload::Payload for $payload {
+            const KIND: crate::format::SectionKind = crate::format::SectionKind::$kind;
+            const VERSION: u16 = 1;
+
+            fn encode(&self) -> Result<Vec<u8>, crate::wire::WireError> {
+                crate::wire::encode(self)
+            }
+
+            fn decode(version: u16, bytes: &[u8]) -> Result<Self, crate::payload::PayloadError> {
+                let kind = Self::KIND;
+                match version {
+                    1 => crate::wire::decode(bytes)
+                        .map_err(|source| crate::payload::PayloadError::Malformed { kind, source }),
+                    found => Err(crate::payload::PayloadError::NewerVersion { kind, found, newest: Self::VERSION }),
+                }
+            }
+        }
+    };
+}
+
+use first_version;

@@ -1,0 +1,100 @@
+//! `capture`: what took the snapshot, when, how, and with which options.
+
+use super::first_version;
+use crate::code::open_enum;
+use serde::{Deserialize, Serialize};
+
+/// The newest version of the payload.
+pub type Capture = CaptureV1;
+
+open_enum!(
+    /// What a snapshot was taken from.
+    CaptureSource {
+        /// A living process.
+        LIVE = 1, "live";
+        /// A core file.
+        CORE = 2, "core";
+    }
+);
+
+open_enum!(
+    /// Whether the target was stopped.
+    Blocking {
+        /// It was stopped while its memory was read.
+        STOPPED = 1, "stopped";
+        /// It ran on; each thread state says whether it was verified.
+        NOT_STOPPED = 2, "not-stopped";
+        /// There was nothing to stop: a core file.
+        NOT_APPLICABLE = 3, "not-applicable";
+    }
+);
+
+open_enum!(
+    /// The target's instruction set, as ELF's `e_machine`.
+    Arch {
+        /// AMD64.
+        X86_64 = 62, "x86_64";
+        /// 64-bit ARM.
+        AARCH64 = 183, "aarch64";
+    }
+);
+
+/// The `capture` payload, version 1.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+pub struct CaptureV1 {
+    /// The tool that took it, with its version: `pyst-grab 0.1.0`.
+    pub tool: String,
+    /// The host's name, from `uname`.
+    pub host: String,
+    /// The kernel's release, from `uname`.
+    pub kernel: String,
+    /// When memory was read: nanoseconds since 1970-01-01 UTC. For a core file, its modification time.
+    pub captured_at_ns: i64,
+    /// What it was taken from.
+    pub source: CaptureSource,
+    /// Whether the target was stopped.
+    pub blocking: Blocking,
+    /// From the first interrupt to the last detach, in nanoseconds; absent when nothing was stopped.
+    pub stopped_ns: Option<u64>,
+    /// Bytes read while the target was stopped.
+    pub stopped_bytes: Option<u64>,
+    /// Whether all that was asked for was captured.
+    pub complete: bool,
+    /// The target's instruction set.
+    pub arch: Arch,
+    /// The size of a pointer in bytes; always 8.
+    pub pointer_width: u8,
+    /// Whether the target is little-endian; always true.
+    pub little_endian: bool,
+    /// The size of a page in bytes.
+    pub page_size: u32,
+    /// The bits of a code address that hold a pointer authentication code; 0 where there is none.
+    pub pac_mask: u64,
+    /// The options that shaped the walk, by name; later stages obey those they know. See [`CaptureV1::option`].
+    pub options: Vec<CaptureOptionV1>,
+}
+
+/// One option: `python-only` = `true`.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+pub struct CaptureOptionV1 {
+    /// The long option without its dashes.
+    pub name: String,
+    /// Its value; `true` for a switch that was given.
+    pub value: String,
+}
+
+impl CaptureV1 {
+    /// The value of an option, if it was given.
+    #[must_use]
+    pub fn option(&self, name: &str) -> Option<&str> {
+        self.options.iter().find(|option| option.name == name).map(|option| option.value.as_str())
+    }
+
+    /// Whether stacks and native answers were left out on request.
+    #[must_use]
+    pub fn python_only(&self) -> bool {
+        self.option("python-only") == Some("true")
+    }
+}
+
+first_version!(CaptureV1, CAPTURE);

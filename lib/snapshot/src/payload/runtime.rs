@@ -1,0 +1,118 @@
+//! `runtime`: the answer to "where is the Python runtime, and which is it?". Replay starts from it.
+
+use super::first_version;
+use crate::address::Address;
+use crate::code::open_enum;
+use serde::{Deserialize, Serialize};
+
+/// The newest version of the payload.
+pub type Runtime = RuntimeV1;
+/// The newest version of a runtime that was found.
+pub type FoundRuntime = FoundRuntimeV1;
+
+open_enum!(
+    /// What led to the runtime.
+    RuntimeFoundBy {
+        /// The `.PyRuntime` section of a module (3.10 and later).
+        SECTION = 1, "section";
+        /// The `_PyRuntime` symbol of a module.
+        SYMBOL = 2, "symbol";
+        /// The `xdebugpy` cookie in writable memory (3.13 and later).
+        COOKIE = 3, "cookie";
+    }
+);
+
+open_enum!(
+    /// What told the version.
+    VersionFoundBy {
+        /// `_Py_DebugOffsets.version` (3.13 and later).
+        DEBUG_OFFSETS = 1, "debug-offsets";
+        /// The `Py_Version` symbol (3.11 and later).
+        SYMBOL = 2, "symbol";
+        /// The name of the module: `libpython3.11.so.1.0`. The patch release stays unknown.
+        FILE_NAME = 3, "file-name";
+        /// A version text in the module's data: `3.11.2 (main, …)`.
+        TEXT = 4, "text";
+    }
+);
+
+open_enum!(
+    /// Where the layout comes from.
+    LayoutSource {
+        /// The process describes itself (`_Py_DebugOffsets`); what that lacks comes from a table.
+        SELF_DESCRIBED = 1, "self-described";
+        /// The table of this very release.
+        TABLE = 2, "table";
+        /// The nearest table of the same minor version, validated on live data.
+        NEAREST_TABLE = 3, "nearest-table";
+    }
+);
+
+/// The `runtime` payload, version 1.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+pub struct RuntimeV1 {
+    /// The runtime; absent when the target is no Python, or none that could be found.
+    pub found: Option<FoundRuntimeV1>,
+    /// The steps that were tried, in order, each with what came of it, in words.
+    pub tried: Vec<String>,
+}
+
+/// A Python runtime.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+pub struct FoundRuntimeV1 {
+    /// Where `_PyRuntime` is.
+    pub address: Address,
+    /// `PY_VERSION_HEX`: 0x030d00f0 is 3.13.0 final. The patch byte is 0xff where only the minor version is known.
+    pub version_hex: u32,
+    /// `Py_GIL_DISABLED`.
+    pub free_threaded: bool,
+    /// `Py_DEBUG`, where known.
+    pub debug: Option<bool>,
+    /// What led to the runtime.
+    pub found_by: RuntimeFoundBy,
+    /// What told the version.
+    pub version_found_by: VersionFoundBy,
+    /// The module that holds the runtime: an index into `modules`.
+    pub module: Option<u32>,
+    /// The layout table used, by its name: `3.11.2`.
+    pub layout: String,
+    /// Where the layout comes from.
+    pub layout_source: LayoutSource,
+}
+
+impl FoundRuntimeV1 {
+    /// Major and minor version: `(3, 13)`.
+    #[must_use]
+    pub fn minor_version(&self) -> (u8, u8) {
+        let [major, minor, ..] = self.version_hex.to_be_bytes();
+        (major, minor)
+    }
+
+    /// The version as `sys.version` begins: `3.13.0`, `3.14.0rc2`; `3.13` where the patch release is unknown.
+    #[must_use]
+    pub fn version(&self) -> String {
+        let [major, minor, patch, level] = self.version_hex.to_be_bytes();
+        let phase = match level >> 4 {
+            0xa => format!("a{}", level & 0xf),
+            0xb => format!("b{}", level & 0xf),
+            0xc => format!("rc{}", level & 0xf),
+            _ => String::new(),
+        };
+        if patch == 0xff { format!("{major}.{minor}") } else { format!("{major}.{minor}.{patch}{phase}") }
+    }
+}
+
+first_version!(RuntimeV1, RUNTIME);
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn versions_read_as_python_writes_them() {
+        let version = |version_hex| FoundRuntimeV1 { version_hex, ..FoundRuntimeV1::default() }.version();
+        assert_eq!(version(0x030d_00f0), "3.13.0");
+        assert_eq!(version(0x030e_00c2), "3.14.0rc2");
+        assert_eq!(version(0x030b_ff00), "3.11");
+    }
+}

@@ -1,0 +1,73 @@
+//! Metadata payloads as bincode. The only file that names it.
+//!
+//! `config::legacy()` is little endian with fixed-width integers: byte-identical to bincode 1.3, and simple enough to
+//! decode by hand (`schemas/snapshot.md`, "Encoding of metadata"). Decoding always has a limit, for without one a
+//! hostile length makes bincode allocate until the process is aborted.
+
+use crate::format::MAX_SECTION;
+use serde::{Serialize, de::DeserializeOwned};
+
+/// A payload that does not decode as the struct its version names.
+#[derive(Debug, thiserror::Error)]
+pub enum WireError {
+    /// The bytes end early, hold an impossible value, or exceed the limit.
+    #[error("malformed payload: {0}")]
+    Malformed(String),
+    /// Bytes are left over after the struct.
+    #[error("malformed payload: {0} bytes are left over")]
+    Trailing(usize),
+    /// The value does not fit a section.
+    #[error("cannot encode payload: {0}")]
+    TooLarge(String),
+}
+
+const LIMIT: usize = MAX_SECTION as usize;
+
+pub(crate) fn encode<T: Serialize>(value: &T) -> Result<Vec<u8>, WireError> {
+    let config = bincode::config::legacy().with_limit::<LIMIT>();
+    let bytes = bincode::serde::encode_to_vec(value, config).map_err(|error| WireError::TooLarge(error.to_string()))?;
+    if bytes.len() > LIMIT {
+        return Err(WireError::TooLarge(format!("{} bytes exceed a section's {LIMIT}", bytes.len())));
+    }
+    Ok(bytes)
+}
+
+pub(crate) fn decode<T: DeserializeOwned>(bytes: &[u8]) -> Result<T, WireError> {
+    let config = bincode::config::legacy().with_limit::<LIMIT>();
+    let (value, used) =
+        bincode::serde::decode_from_slice(bytes, config).map_err(|error| WireError::Malformed(error.to_string()))?;
+    match bytes.len().saturating_sub(used) {
+        0 => Ok(value),
+        left => Err(WireError::Trailing(left)),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::text::Bytes;
+
+    #[test]
+    fn integers_are_little_endian_and_fixed_width() {
+        // Written by hand from the bincode 1.3 specification, not from this encoder's output.
+        assert_eq!(
+            encode(&(1u16, 0x0203_0405u32, -2i64)).unwrap(),
+            b"\x01\0\x05\x04\x03\x02\xfe\xff\xff\xff\xff\xff\xff\xff"
+        );
+        assert_eq!(encode(&(Some(7u8), None::<u8>, true)).unwrap(), b"\x01\x07\x00\x01");
+        assert_eq!(encode(&(Bytes::from("ab"), "c")).unwrap(), b"\x02\0\0\0\0\0\0\0ab\x01\0\0\0\0\0\0\0c");
+    }
+
+    #[test]
+    fn hostile_lengths_are_errors_without_allocation() {
+        let huge = u64::MAX.to_le_bytes();
+        assert!(decode::<Vec<u64>>(&huge).is_err());
+        assert!(decode::<String>(&huge).is_err());
+        assert!(decode::<Bytes>(&huge).is_err());
+    }
+
+    #[test]
+    fn left_over_bytes_are_an_error() {
+        assert!(matches!(decode::<u8>(b"\x01\x02"), Err(WireError::Trailing(1))));
+    }
+}
