@@ -1,1 +1,34 @@
-//! placeholder
+//! The manners of a tool in a pipe, the same for all four: where input comes from and output goes, who prints a
+//! diagnostic, and which exit status follows. What must hold:
+//!
+//! - A failing tool still writes a well-formed stream with its diagnostics, so that the last tool of the pipeline can say
+//!   **once** what went wrong; see [`speaks_here`].
+//! - Binary never goes to a terminal unasked. A file named by `-o` appears whole or not at all, readable by its owner only.
+//! - A closed pipe ends a tool quietly.
+#![deny(missing_docs)]
+
+mod exit;
+mod input;
+mod main_loop;
+mod output;
+mod speech;
+mod stage;
+
+pub use exit::{Exit, Outcome};
+pub use input::{Input, InputError};
+pub use main_loop::run_main;
+pub use output::{Output, OutputArgs, OutputError, is_broken_pipe};
+pub use speech::{diagnostics_of, say, speaks_here};
+pub use stage::{StageInput, failure_snapshot, run_stage, snapshots};
+
+/// The second line of every tool's `--version`.
+pub const SCHEMA_VERSIONS: &str = "snapshot format 1, report schema 1";
+
+#[cfg(test)]
+mod tests {
+    #[test]
+    fn the_version_line_names_the_snapshot_format() {
+        let format = format!("snapshot format {}", pyst_snapshot::FORMAT_VERSION);
+        assert!(super::SCHEMA_VERSIONS.starts_with(&format));
+    }
+}

@@ -75,19 +75,20 @@ impl Defect {
 pub struct StreamReader<R> {
     input: R,
     finished: bool,
+    failed: bool,
     snapshots: usize,
 }
 
 impl<R: Read> StreamReader<R> {
     /// A reader at the start of `input`; buffering is the caller's.
     pub fn new(input: R) -> StreamReader<R> {
-        StreamReader { input, finished: false, snapshots: 0 }
+        StreamReader { input, finished: false, failed: false, snapshots: 0 }
     }
 
-    /// How many snapshots were read so far.
+    /// Whether the stream has ended without a single byte.
     #[must_use]
-    pub fn count(&self) -> usize {
-        self.snapshots
+    pub fn was_empty(&self) -> bool {
+        self.finished && !self.failed && self.snapshots == 0
     }
 
     fn read_snapshot(&mut self) -> Result<Option<Snapshot>, StreamError> {
@@ -158,7 +159,8 @@ impl<R: Read> Iterator for StreamReader<R> {
         let item = self.read_snapshot().transpose();
         match &item {
             Some(Ok(_)) => self.snapshots += 1,
-            Some(Err(_)) | None => self.finished = true,
+            Some(Err(_)) => (self.failed, self.finished) = (true, true),
+            None => self.finished = true,
         }
         item
     }

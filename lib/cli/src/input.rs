@@ -1,0 +1,51 @@
+//! Where a snapshot stream comes from.
+
+use std::fs::File;
+use std::io::{self, BufReader, IsTerminal, Read, stdin};
+use std::path::{Path, PathBuf};
+
+/// Why there is no input.
+#[derive(Debug, thiserror::Error)]
+pub enum InputError {
+    /// Nothing was given.
+    #[error("no input: give a snapshot file, or pipe one in (pyst-grab PID | …)")]
+    Terminal,
+    /// The file cannot be opened.
+    #[error("cannot open {path}: {source}", path = .path.display())]
+    Open {
+        /// The file.
+        path: PathBuf,
+        /// Why.
+        source: io::Error,
+    },
+}
+
+/// An open input.
+pub struct Input(Box<dyn Read>);
+
+impl Input {
+    /// Opens `path`; standard input where it is absent or `-`.
+    ///
+    /// # Errors
+    /// Standard input is a terminal, or the file cannot be opened.
+    pub fn open(path: Option<&Path>) -> Result<Input, InputError> {
+        match path.filter(|path| *path != Path::new("-")) {
+            Some(path) => {
+                let open = File::open(path).and_then(|file| {
+                    // Opening a directory works; reading it does not, with a message that names no file.
+                    if file.metadata()?.is_dir() { Err(io::ErrorKind::IsADirectory.into()) } else { Ok(file) }
+                });
+                let file = open.map_err(|source| InputError::Open { path: path.to_owned(), source })?;
+                Ok(Input(Box::new(BufReader::new(file))))
+            }
+            None if stdin().is_terminal() => Err(InputError::Terminal),
+            None => Ok(Input(Box::new(BufReader::new(stdin())))),
+        }
+    }
+}
+
+impl Read for Input {
+    fn read(&mut self, buffer: &mut [u8]) -> io::Result<usize> {
+        self.0.read(buffer)
+    }
+}

@@ -1,0 +1,21 @@
+//! What every `main` does around its tool's `run`.
+
+use crate::exit::Exit;
+use crate::input::InputError;
+use crate::output::{OutputError, is_broken_pipe};
+use std::io::{Write, stderr};
+use std::process::ExitCode;
+
+/// Turns the result of a tool's `run` into an exit status, and prints the error that ended it, if any.
+pub fn run_main(tool: &str, result: anyhow::Result<Exit>) -> ExitCode {
+    match result {
+        Ok(exit) => exit.into(),
+        Err(error) if is_broken_pipe(&error) => Exit::Complete.into(),
+        Err(error) => {
+            let usage = matches!(error.downcast_ref(), Some(InputError::Terminal))
+                || matches!(error.downcast_ref(), Some(OutputError::Terminal));
+            let _ = writeln!(stderr(), "{tool}: {error:#}");
+            if usage { Exit::Usage.into() } else { Exit::Failed.into() }
+        }
+    }
+}

@@ -1,0 +1,135 @@
+//! The loop that `pyst-unwind` and `pyst-py` are: read a snapshot, add to it, write it, say what went wrong.
+
+use crate::exit::{Exit, Outcome};
+use crate::input::{Input, InputError};
+use crate::output::OutputArgs;
+use crate::speech::{diagnostics_of, say, speaks_here};
+use clap::Args;
+use pyst_snapshot::payload::{Diagnostic, Diagnostics, Severity, Stage};
+use pyst_snapshot::{Defect, Snapshot, StreamError, StreamReader, write_snapshot};
+use std::io::Read;
+use std::path::PathBuf;
+
+/// The input of a stage.
+#[derive(Args, Clone, Debug, Default)]
+pub struct StageInput {
+    /// A snapshot file; standard input when it is absent or "-"
+    #[arg(value_name = "SNAPSHOT")]
+    pub file: Option<PathBuf>,
+}
+
+impl StageInput {
+    /// Opens it.
+    ///
+    /// # Errors
+    /// Those of [`Input::open`].
+    pub fn open(&self) -> Result<Input, InputError> {
+        Input::open(self.file.as_deref())
+    }
+}
+
+/// Runs `apply` on every snapshot of the input and writes each with its sections and diagnostics added. `apply` gets each
+/// snapshot without what an earlier run of the same stage had to say, and returns what it has to say now.
+///
+/// # Errors
+/// Writing fails.
+pub fn run_stage(
+    stage: Stage,
+    input: impl Read,
+    output: &OutputArgs,
+    verbose: bool,
+    mut apply: impl FnMut(&mut Snapshot) -> Vec<Diagnostic>,
+) -> anyhow::Result<Exit> {
+    let mut out = output.open()?;
+    let mut outcome = Outcome::default();
+    for snapshot in snapshots(input) {
+        let (mut snapshot, found) = snapshot;
+        forget(stage, &mut snapshot);
+        let fatal = found.iter().any(|diagnostic| diagnostic.severity == Severity::FAILURE) || has_failed(&snapshot);
+        let mut items = found;
+        if !fatal {
+            items.extend(apply(&mut snapshot));
+        }
+        if !items.is_empty() {
+            snapshot.append(&Diagnostics { stage, items })?;
+        }
+        write_snapshot(&snapshot, &mut out)?;
+        let all = diagnostics_of(&snapshot);
+        outcome.add(&all);
+        if verbose || speaks_here(output.path()) {
+            say(&format!("pyst-{}", stage.name()), &all, verbose);
+        }
+    }
+    out.finish()?;
+    Ok(outcome.exit())
+}
+
+/// The snapshots of a stream, each with what is wrong with its bytes. What is no snapshot becomes one that says so; a
+/// stream without any, too.
+pub fn snapshots(input: impl Read) -> impl Iterator<Item = (Snapshot, Vec<Diagnostic>)> {
+    let mut reader = StreamReader::new(input);
+    let mut ended = false;
+    std::iter::from_fn(move || {
+        if ended {
+            return None;
+        }
+        match reader.next() {
+            Some(Ok(snapshot)) => {
+                let found = snapshot.defects.iter().map(|defect| of_defect(defect, &snapshot)).collect();
+                Some((snapshot, found))
+            }
+            Some(Err(error)) => Some((Snapshot::default(), vec![of_stream_error(&error)])),
+            None => {
+                ended = true;
+                let empty = "the input is empty: the tool before this one wrote nothing, or the file is not a snapshot";
+                reader
+                    .was_empty()
+                    .then(|| (Snapshot::default(), vec![Diagnostic::new(Severity::FAILURE, "empty-input", empty)]))
+            }
+        }
+    })
+}
+
+/// A snapshot that holds nothing but the reason why.
+#[must_use]
+pub fn failure_snapshot(stage: Stage, diagnostic: Diagnostic) -> Snapshot {
+    let mut snapshot = Snapshot::default();
+    // A diagnostic always fits a section; if it did not, an empty snapshot would be all that can be said.
+    let _ = snapshot.append(&Diagnostics { stage, items: vec![diagnostic] });
+    snapshot
+}
+
+fn of_stream_error(error: &StreamError) -> Diagnostic {
+    let code = match error {
+        StreamError::Io(_) => "read-failed",
+        StreamError::NotASnapshot(_) => "not-a-snapshot",
+        StreamError::NewerFormat { .. } => "newer-format",
+    };
+    Diagnostic::new(Severity::FAILURE, code, error.to_string())
+}
+
+fn of_defect(defect: &Defect, snapshot: &Snapshot) -> Diagnostic {
+    let code = match defect {
+        Defect::CutOff { .. } => "cut-off",
+        Defect::Damaged { .. } => "damaged",
+        Defect::Unreadable { .. } => "damaged",
+        Defect::UnknownCritical { .. } => "unknown-critical-section",
+    };
+    let threads = snapshot.raw(pyst_snapshot::SectionKind::THREADS).next().is_some();
+    let severity = if defect.is_fatal() || !threads { Severity::FAILURE } else { Severity::LOSS };
+    Diagnostic::new(severity, code, defect.to_string())
+}
+
+/// Whether an earlier stage found nothing usable: there is nothing to add to.
+fn has_failed(snapshot: &Snapshot) -> bool {
+    diagnostics_of(snapshot).iter().any(|diagnostic| diagnostic.severity == Severity::FAILURE)
+}
+
+/// Removes what an earlier run of `stage` had to say.
+fn forget(stage: Stage, snapshot: &mut Snapshot) {
+    use pyst_snapshot::Payload;
+    snapshot.sections.retain(|section| {
+        section.kind != Diagnostics::KIND
+            || !Diagnostics::decode(section.version, &section.payload).is_ok_and(|earlier| earlier.stage == stage)
+    });
+}
