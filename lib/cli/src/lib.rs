@@ -13,6 +13,7 @@ mod main_loop;
 mod output;
 mod speech;
 mod stage;
+mod usage;
 
 pub use exit::{Exit, Outcome};
 pub use input::{Input, InputError};
@@ -20,6 +21,7 @@ pub use main_loop::run_main;
 pub use output::{Output, OutputArgs, OutputError, is_broken_pipe};
 pub use speech::{diagnostics_of, say, speaks_here};
 pub use stage::{StageInput, failure_snapshot, run_stage, snapshots};
+pub use usage::UsageError;
 
 /// The second line of every tool's `--version`.
 pub const SCHEMA_VERSIONS: &str = "snapshot format 1, report schema 1";

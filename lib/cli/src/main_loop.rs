@@ -3,6 +3,7 @@
 use crate::exit::Exit;
 use crate::input::InputError;
 use crate::output::{OutputError, is_broken_pipe};
+use crate::usage::UsageError;
 use std::io::{Write, stderr};
 use std::process::ExitCode;
 
@@ -12,7 +13,8 @@ pub fn run_main(tool: &str, result: anyhow::Result<Exit>) -> ExitCode {
         Ok(exit) => exit.into(),
         Err(error) if is_broken_pipe(&error) => Exit::Complete.into(),
         Err(error) => {
-            let usage = matches!(error.downcast_ref(), Some(InputError::Terminal))
+            let usage = error.is::<UsageError>()
+                || matches!(error.downcast_ref(), Some(InputError::Terminal))
                 || matches!(error.downcast_ref(), Some(OutputError::Terminal));
             let _ = writeln!(stderr(), "{tool}: {error:#}");
             if usage { Exit::Usage.into() } else { Exit::Failed.into() }
