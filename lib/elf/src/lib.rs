@@ -6,6 +6,19 @@
 //! either, which keeps what was asked. Whoever evaluates an answer cannot tell them apart.
 #![deny(missing_docs)]
 
+mod cfi;
+mod dynamic;
+mod error;
+mod file;
+mod files;
+mod recorded;
+mod recorder;
 mod seam;
+mod symbols;
 
+pub use error::ElfError;
+pub use file::{ElfFile, LoadSegment};
+pub use files::{ElfFiles, Opener};
+pub use recorded::RecordedFiles;
+pub use recorder::{Fallback, FileRecorder};
 pub use seam::{Answer, CfiEntry, Files, ModuleId, ModuleTable, SymbolHit};

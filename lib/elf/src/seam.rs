@@ -18,6 +18,12 @@ pub enum Answer<T> {
     NotRecorded,
 }
 
+impl<T> From<Option<T>> for Answer<T> {
+    fn from(found: Option<T>) -> Answer<T> {
+        found.map_or(Answer::Absent, Answer::Found)
+    }
+}
+
 /// The CIE and FDE that cover an svma, whole, as the file holds them. Both start with their length field.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct CfiEntry {
@@ -57,6 +63,12 @@ pub trait Files {
 
     /// The symbol that covers `svma` of `module`.
     fn symbol(&self, module: ModuleId, svma: Svma) -> Answer<SymbolHit>;
+
+    /// Announces questions that [`Files::symbol`] will be asked. Who finds many at once cheaper than one by one does so
+    /// now; the answers are the same.
+    fn prefetch_symbols(&self, questions: &[(ModuleId, Svma)]) {
+        let _ = questions;
+    }
 }
 
 impl<F: Files + ?Sized> Files for &F {
@@ -66,6 +78,10 @@ impl<F: Files + ?Sized> Files for &F {
 
     fn symbol(&self, module: ModuleId, svma: Svma) -> Answer<SymbolHit> {
         (**self).symbol(module, svma)
+    }
+
+    fn prefetch_symbols(&self, questions: &[(ModuleId, Svma)]) {
+        (**self).prefetch_symbols(questions);
     }
 }
 

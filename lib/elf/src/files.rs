@@ -1,0 +1,76 @@
+//! Answers from the files themselves.
+
+use crate::file::ElfFile;
+use crate::seam::{Answer, CfiEntry, Files, ModuleId, SymbolHit};
+use pyst_snapshot::Svma;
+use std::cell::{OnceCell, RefCell};
+use std::collections::HashMap;
+
+/// Opens the file of a module; `None` where there is none that can be used.
+pub type Opener<'a> = Box<dyn Fn(ModuleId) -> Option<ElfFile> + 'a>;
+
+/// The files of a target's modules, each opened when it is first asked.
+pub struct ElfFiles<'a> {
+    opener: Opener<'a>,
+    files: Vec<OnceCell<Option<ElfFile>>>,
+    /// Symbols found so far. Stacks share most of their frames.
+    symbols: RefCell<HashMap<(ModuleId, Svma), Option<SymbolHit>>>,
+}
+
+impl<'a> ElfFiles<'a> {
+    /// Files of the modules 0 to `count`.
+    pub fn new(count: usize, opener: Opener<'a>) -> ElfFiles<'a> {
+        ElfFiles { opener, files: (0..count).map(|_| OnceCell::new()).collect(), symbols: RefCell::default() }
+    }
+
+    /// Files that are open already, in the order of the modules.
+    #[must_use]
+    pub fn opened(files: Vec<Option<ElfFile>>) -> ElfFiles<'a> {
+        let mut all = ElfFiles::new(0, Box::new(|_| None));
+        all.files = files.into_iter().map(OnceCell::from).collect();
+        all
+    }
+
+    /// The file of a module.
+    #[must_use]
+    pub fn file(&self, module: ModuleId) -> Option<&ElfFile> {
+        let file = self.files.get(usize::try_from(module.0).ok()?)?;
+        file.get_or_init(|| (self.opener)(module)).as_ref()
+    }
+}
+
+impl Files for ElfFiles<'_> {
+    fn cfi(&self, module: ModuleId, svma: Svma) -> Answer<CfiEntry> {
+        self.file(module).and_then(|file| file.cfi(svma)).into()
+    }
+
+    fn symbol(&self, module: ModuleId, svma: Svma) -> Answer<SymbolHit> {
+        let known = self.symbols.borrow().get(&(module, svma)).cloned();
+        let hit = known.unwrap_or_else(|| {
+            let hit = self.file(module).and_then(|file| file.symbol(svma));
+            self.symbols.borrow_mut().insert((module, svma), hit.clone());
+            hit
+        });
+        hit.into()
+    }
+
+    fn prefetch_symbols(&self, questions: &[(ModuleId, Svma)]) {
+        let mut questions = questions.to_vec();
+        questions.sort_unstable();
+        questions.dedup();
+        questions.retain(|question| !self.symbols.borrow().contains_key(question));
+        for group in questions.chunk_by(|one, next| one.0 == next.0) {
+            let Some((module, _)) = group.first() else { continue };
+            let Some(file) = self.file(*module) else { continue };
+            let svmas: Vec<Svma> = group.iter().map(|(_, svma)| *svma).collect();
+            let hits = file.symbols_covering(&svmas);
+            self.symbols.borrow_mut().extend(group.iter().copied().zip(hits));
+        }
+    }
+}
+
+impl std::fmt::Debug for ElfFiles<'_> {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.debug_struct("ElfFiles").field("files", &self.files).finish_non_exhaustive()
+    }
+}
