@@ -1,0 +1,210 @@
+//! Frames of the model from frames of the payloads: indices resolved, names shared and cut.
+
+use crate::internal;
+use crate::merge::PlacedBy;
+use crate::model::{Frame, NativeFrame, PythonFrame};
+use crate::sections::Sections;
+use crate::words::{Hex, Word};
+use pyst_snapshot::Text;
+use pyst_snapshot::payload as wire;
+use std::collections::HashMap;
+use std::sync::Arc;
+
+/// The most bytes of a name or a source line that are shown. A frame takes some 50 bytes of a snapshot and names its
+/// function by number: without a limit a small snapshot could ask for terabytes of output.
+const MAX_TEXT: usize = 4096;
+
+/// What frames refer to by number or name, each string made once.
+pub(crate) struct Names<'a> {
+    functions: Vec<Function>,
+    files: HashMap<&'a Text, Arc<str>>,
+    modules: Vec<Module>,
+    runtime_module: Option<u32>,
+    codes: Vec<Code<'a>>,
+    interpreters: Vec<i64>,
+    sources: HashMap<&'a Text, SourceFile>,
+}
+
+struct Function {
+    name: Option<Arc<str>>,
+    raw: Option<Arc<str>>,
+    is_loop: bool,
+    is_calling: bool,
+}
+
+struct Module {
+    path: Arc<str>,
+    build_id: Option<Arc<str>>,
+}
+
+struct Code<'a> {
+    function: Arc<str>,
+    qualname: Option<Arc<str>>,
+    file: Arc<str>,
+    file_key: &'a Text,
+}
+
+struct SourceFile {
+    newer: Option<bool>,
+    lines: HashMap<u32, Arc<str>>,
+}
+
+impl<'a> Names<'a> {
+    pub(crate) fn of_sections(sections: &'a Sections) -> Names<'a> {
+        let native = sections.native.as_ref();
+        let python = sections.python.as_ref();
+        let calls = native.into_iter().flat_map(|native| &native.stacks);
+        let calls = calls.flat_map(|stack| &stack.frames).flat_map(|frame| &frame.calls);
+        let mut files = HashMap::new();
+        for file in calls.filter_map(|call| call.file.as_ref()) {
+            files.entry(file).or_insert_with(|| shared(file.escaped()));
+        }
+        Names {
+            functions: native.into_iter().flat_map(|native| &native.functions).map(Function::new).collect(),
+            files,
+            modules: sections.modules.modules.iter().map(Module::new).collect(),
+            runtime_module: sections.runtime.as_ref().and_then(|runtime| runtime.found.as_ref()?.module),
+            codes: python.into_iter().flat_map(|python| &python.codes).map(Code::new).collect(),
+            interpreters: python.into_iter().flat_map(|python| &python.interpreters).map(|i| i.id).collect(),
+            sources: sections.source.files.iter().map(|file| (&file.file, SourceFile::new(file))).collect(),
+        }
+    }
+
+    /// The id of the interpreter with an index.
+    pub(crate) fn interpreter(&self, index: u32) -> Option<i64> {
+        self.interpreters.get(index as usize).copied()
+    }
+
+    /// Whether a native frame is an evaluation loop by its symbol.
+    pub(crate) fn is_loop(&self, frame: &wire::NativeFrame) -> bool {
+        self.may_be_interpreter(frame)
+            && frame.calls.iter().any(|call| self.function(call).is_some_and(|function| function.is_loop))
+    }
+
+    /// The frames of one physical native frame, outermost first: the function, and those inlined into it.
+    pub(crate) fn native(
+        &self,
+        frame: &wire::NativeFrame,
+        runs_python: bool,
+    ) -> impl DoubleEndedIterator<Item = Frame> {
+        let module = frame.module.and_then(|index| self.modules.get(index as usize));
+        let base = NativeFrame {
+            function: None,
+            raw_symbol: None,
+            file: None,
+            line: None,
+            inlined: false,
+            internal: runs_python,
+            module: module.map(|module| module.path.clone()),
+            build_id: module.and_then(|module| module.build_id.clone()),
+            address: Hex(frame.pc),
+            found_by: Word(frame.found_by),
+        };
+        let nameless = frame.calls.is_empty().then(|| base.clone());
+        let interpreter = self.may_be_interpreter(frame);
+        let calls = frame.calls.iter().rev().map(move |call| {
+            let function = self.function(call);
+            NativeFrame {
+                function: function.and_then(|function| function.name.clone()),
+                raw_symbol: function.and_then(|function| function.raw.clone()),
+                file: call.file.as_ref().and_then(|file| self.files.get(file).cloned()),
+                line: call.line,
+                inlined: call.inlined,
+                internal: runs_python || interpreter && function.is_some_and(|function| function.is_calling),
+                ..base.clone()
+            }
+        });
+        nameless.into_iter().chain(calls).map(Frame::Native)
+    }
+
+    /// One Python frame.
+    pub(crate) fn python(
+        &self,
+        interpreter: u32,
+        frame: &wire::PythonFrame,
+        entry: bool,
+        placed_by: Option<PlacedBy>,
+    ) -> Frame {
+        let code = self.codes.get(frame.code as usize);
+        let source = code.and_then(|code| self.sources.get(code.file_key));
+        let line = source.zip(frame.line).and_then(|(source, line)| source.lines.get(&line));
+        Frame::Python(PythonFrame {
+            interpreter_id: self.interpreter(interpreter),
+            function: code.map(|code| code.function.clone()),
+            qualname: code.and_then(|code| code.qualname.clone()),
+            file: code.map(|code| code.file.clone()),
+            line: frame.line,
+            end_line: frame.end_line,
+            column: frame.column,
+            end_column: frame.end_column,
+            source: line.cloned(),
+            source_newer: line.and(source).and_then(|source| source.newer),
+            entry,
+            placed_by: placed_by.map(Word),
+        })
+    }
+
+    fn function(&self, call: &wire::NativeCallV1) -> Option<&Function> {
+        self.functions.get(call.function as usize)
+    }
+
+    /// A function of the same name in another module is not the interpreter's.
+    fn may_be_interpreter(&self, frame: &wire::NativeFrame) -> bool {
+        self.runtime_module.is_none() || frame.module == self.runtime_module
+    }
+}
+
+impl Function {
+    fn new(function: &wire::NativeFunctionV1) -> Function {
+        let raw = &function.raw_symbol;
+        let symbol = if raw.0.is_empty() { &function.function.0 } else { &raw.0 };
+        Function {
+            name: non_empty(function.function.escaped()),
+            raw: non_empty(raw.escaped()),
+            is_loop: internal::is_loop(symbol),
+            is_calling: internal::is_calling(symbol),
+        }
+    }
+}
+
+impl Module {
+    fn new(module: &wire::Module) -> Module {
+        let hexadecimal = |id: &pyst_snapshot::Bytes| id.0.iter().map(|byte| format!("{byte:02x}")).collect::<String>();
+        Module {
+            path: shared(module.path.escaped()),
+            build_id: module.build_id.as_ref().map(|id| shared(hexadecimal(id))),
+        }
+    }
+}
+
+impl<'a> Code<'a> {
+    fn new(code: &'a wire::PythonCode) -> Code<'a> {
+        Code {
+            function: shared(code.function.escaped()),
+            qualname: code.qualname.as_ref().map(|name| shared(name.escaped())),
+            file: shared(code.file.escaped()),
+            file_key: &code.file,
+        }
+    }
+}
+
+impl SourceFile {
+    fn new(file: &wire::SourceFileV1) -> SourceFile {
+        let lines = file.lines.iter().map(|line| (line.line, shared(line.text.clone()))).collect();
+        SourceFile { newer: file.newer, lines }
+    }
+}
+
+fn non_empty(text: String) -> Option<Arc<str>> {
+    (!text.is_empty()).then(|| shared(text))
+}
+
+/// The string to share, cut where it is too long.
+fn shared(mut text: String) -> Arc<str> {
+    if text.len() > MAX_TEXT {
+        let end = (0..=MAX_TEXT).rev().find(|end| text.is_char_boundary(*end)).unwrap_or(0);
+        text.truncate(end);
+        text.push('…');
+    }
+    Arc::from(text)
+}

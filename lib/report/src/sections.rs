@@ -1,0 +1,91 @@
+//! The sections of a snapshot that a report is made of, decoded; what does not decode is said and left out.
+
+use crate::model::Diagnostic;
+use crate::words::Word;
+use pyst_snapshot::payload::{
+    Capture, Diagnostics, Modules, Native, Process, Python, Runtime, Severity, Source, Stage, Threads,
+};
+use pyst_snapshot::{Defect, Payload, PayloadError, Snapshot};
+
+/// The decoded sections, and what was wrong.
+#[derive(Debug, Default)]
+pub(crate) struct Sections {
+    pub(crate) capture: Option<Capture>,
+    pub(crate) process: Option<Process>,
+    pub(crate) threads: Threads,
+    pub(crate) modules: Modules,
+    pub(crate) runtime: Option<Runtime>,
+    pub(crate) source: Source,
+    pub(crate) native: Option<Native>,
+    pub(crate) python: Option<Python>,
+    pub(crate) diagnostics: Vec<Diagnostic>,
+}
+
+impl Sections {
+    /// Decodes what a report needs; when a defect forbids to show anything, only the diagnostics.
+    pub(crate) fn of_snapshot(snapshot: &Snapshot) -> Sections {
+        let mut sections = Sections::default();
+        sections.note_defects(&snapshot.defects);
+        for recorded in snapshot.all::<Diagnostics>() {
+            match recorded {
+                Ok(recorded) => sections.add_recorded(recorded),
+                Err(error) => sections.note_undecoded(&error),
+            }
+        }
+        if snapshot.defects.iter().any(Defect::is_fatal) {
+            return sections;
+        }
+        sections.capture = sections.decode(snapshot);
+        sections.process = sections.decode(snapshot);
+        sections.threads = sections.decode(snapshot).unwrap_or_default();
+        sections.modules = sections.decode(snapshot).unwrap_or_default();
+        sections.runtime = sections.decode(snapshot);
+        sections.source = sections.decode(snapshot).unwrap_or_default();
+        sections.native = sections.decode(snapshot);
+        sections.python = sections.decode(snapshot);
+        sections
+    }
+
+    /// Adds a diagnostic of this reading.
+    pub(crate) fn note(&mut self, severity: Severity, code: &str, tid: Option<u32>, message: String) {
+        let (stage, severity) = (Word(Stage::FMT), Word(severity));
+        self.diagnostics.push(Diagnostic { stage, severity, code: code.to_owned(), tid, message });
+    }
+
+    fn decode<P: Payload>(&mut self, snapshot: &Snapshot) -> Option<P> {
+        snapshot.get().unwrap_or_else(|error| {
+            self.note_undecoded(&error);
+            None
+        })
+    }
+
+    fn add_recorded(&mut self, recorded: Diagnostics) {
+        let stage = Word(recorded.stage);
+        self.diagnostics.extend(recorded.items.into_iter().map(|item| Diagnostic {
+            stage,
+            severity: Word(item.severity),
+            code: item.code,
+            tid: item.tid.map(|tid| tid.0),
+            message: item.message,
+        }));
+    }
+
+    fn note_defects(&mut self, defects: &[Defect]) {
+        for defect in defects {
+            let (severity, code) = match defect {
+                Defect::CutOff { .. } => (Severity::LOSS, "cut-off"),
+                Defect::Damaged { .. } | Defect::Unreadable { .. } => (Severity::LOSS, "damaged"),
+                Defect::UnknownCritical { .. } => (Severity::FAILURE, "unknown-critical-section"),
+            };
+            self.note(severity, code, None, defect.to_string());
+        }
+    }
+
+    fn note_undecoded(&mut self, error: &PayloadError) {
+        let code = match error {
+            PayloadError::NewerVersion { .. } => "newer-payload",
+            PayloadError::Malformed { .. } => "malformed-section",
+        };
+        self.note(Severity::LOSS, code, None, error.to_string());
+    }
+}

@@ -1,0 +1,224 @@
+//! Text for people, in the shape that PyStack prints and that scripts parse.
+//!
+//! What must hold: no string of the target can drive the terminal or forge a line, and the shape of the lines stays:
+//!
+//! ```text
+//! Traceback for thread 20229 (python3) [] (most recent call last):
+//!     (C) File "Modules/main.c", line 710, in pymain_main (inlined) (/usr/bin/python3.11)
+//!     (Python) File "/t/t1.py", line 7, in e
+//!         time.sleep(100000)
+//!     (C) File "???", line 0, in time_sleep (/usr/bin/python3.11)
+//! ```
+
+mod core;
+pub(crate) mod escape;
+mod paint;
+
+use crate::assemble::ends_early;
+use crate::model::{Frame, NativeFrame, PythonFrame, PythonState, Report, Thread};
+use escape::Safe;
+use paint::Paint;
+use pyst_snapshot::payload::FrameChainEnd;
+use std::collections::BTreeSet;
+use std::io::{self, Write};
+
+/// What to show, and how.
+#[derive(Clone, Copy, Debug, Default)]
+pub struct Options {
+    /// Also the interpreter's own native frames.
+    pub native_internals: bool,
+    /// Also threads that run no Python.
+    pub all_threads: bool,
+    /// With colours.
+    pub color: bool,
+    /// The snapshot's place in its stream, from 0, if a line shall tell the snapshots of the stream apart.
+    pub snapshot: Option<usize>,
+}
+
+/// Writes a report.
+///
+/// # Errors
+/// Those of `out`.
+pub fn write(report: &Report, options: &Options, out: &mut impl Write) -> io::Result<()> {
+    let paint = Paint { color: options.color };
+    write_separator(report, options, &paint, out)?;
+    core::write(report, &paint, out)?;
+    if report.python.is_none() && report.python_was_sought {
+        writeln!(out, "No Python interpreter was found in this process.\n")?;
+    }
+    if report.python.as_ref().is_some_and(|python| python.interpreters.is_none()) {
+        writeln!(out, "This snapshot has no Python frames yet: pyst-py adds them.\n")?;
+    }
+    let shown: Vec<&Thread> = report.threads.iter().filter(|thread| is_shown(report, thread, options)).collect();
+    let writer = Writer { options, paint: &paint, blocks: frames_of_several_interpreters(&shown) };
+    for (index, thread) in shown.iter().enumerate() {
+        if index > 0 {
+            writeln!(out)?;
+        }
+        writer.write_thread(thread, out)?;
+    }
+    if shown.is_empty() && !report.threads.is_empty() {
+        writeln!(out, "No thread runs Python code; --all-threads shows those that do not.")?;
+    }
+    Ok(())
+}
+
+fn write_separator(report: &Report, options: &Options, paint: &Paint, out: &mut impl Write) -> io::Result<()> {
+    let Some(index) = options.snapshot else { return Ok(()) };
+    if index > 0 {
+        writeln!(out)?;
+    }
+    let number = index.saturating_add(1);
+    let line = match &report.process {
+        Some(process) => format!("Snapshot {number}: process {} ({})", process.pid, Safe(&process.name)),
+        None => format!("Snapshot {number}"),
+    };
+    writeln!(out, "{}\n", paint.header(line))
+}
+
+/// A thread is shown when it crashed or is one of Python's. Where no Python frames are known, each may be what the reader
+/// looks for.
+fn is_shown(report: &Report, thread: &Thread, options: &Options) -> bool {
+    let walked = report.python.as_ref().is_some_and(|python| python.interpreters.is_some());
+    let has_python_frames = thread.frames.iter().any(|frame| matches!(frame, Frame::Python(_)));
+    let lost_frames = thread.python_states.iter().any(|state| state.frames_end.0 != FrameChainEnd::COMPLETE);
+    let is_pythons = thread.tid.is_some() && !thread.python_states.is_empty();
+    options.all_threads || !walked || thread.crashed || is_pythons || has_python_frames || lost_frames
+}
+
+fn frames_of_several_interpreters(threads: &[&Thread]) -> bool {
+    let frames = threads.iter().flat_map(|thread| &thread.frames);
+    let interpreters: BTreeSet<Option<i64>> = frames
+        .filter_map(|frame| match frame {
+            Frame::Python(frame) => Some(frame.interpreter_id),
+            Frame::Native(_) => None,
+        })
+        .collect();
+    interpreters.len() > 1
+}
+
+struct Writer<'a> {
+    options: &'a Options,
+    paint: &'a Paint,
+    /// Whether a line says which interpreter the frames after it belong to.
+    blocks: bool,
+}
+
+impl Writer<'_> {
+    fn write_thread(&self, thread: &Thread, out: &mut impl Write) -> io::Result<()> {
+        let tid = thread.tid.map_or_else(|| "???".to_owned(), |tid| tid.to_string());
+        let visible = |frame: &&Frame| self.options.native_internals || !is_internal(frame);
+        let cut = thread.python_states.iter().any(|state| state.frames_end.0 != FrameChainEnd::COMPLETE);
+        if !thread.frames.iter().any(|frame| visible(&frame)) && !cut {
+            return writeln!(out, "{}", self.paint.header(format_args!("The frame stack for thread {tid} is empty")));
+        }
+        let name = thread.os_name.as_deref().unwrap_or("???");
+        let header = format!("Traceback for thread {tid} ({}) [] (most recent call last):", Safe(name));
+        writeln!(out, "{}", self.paint.header(header))?;
+        let mut ends = StackEnds::of_thread(thread);
+        let mut interpreter = None;
+        for frame in &thread.frames {
+            ends.write_before(frame, self.paint, out)?;
+            match frame {
+                Frame::Python(frame) => {
+                    if self.blocks && interpreter != Some(frame.interpreter_id) {
+                        interpreter = Some(frame.interpreter_id);
+                        write_interpreter(frame.interpreter_id, out)?;
+                    }
+                    self.write_python(frame, out)?;
+                }
+                Frame::Native(_) if !visible(&frame) => {}
+                Frame::Native(frame) => self.write_native(frame, out)?,
+            }
+        }
+        ends.write_rest(self.paint, out)
+    }
+
+    fn write_python(&self, frame: &PythonFrame, out: &mut impl Write) -> io::Result<()> {
+        write!(out, "    (Python) ")?;
+        self.write_place(frame.file.as_deref(), frame.line, frame.function.as_deref(), out)?;
+        writeln!(out)?;
+        let Some(source) = frame.source.as_deref().map(str::trim).filter(|source| !source.is_empty()) else {
+            return Ok(());
+        };
+        write!(out, "        {}", Safe(source))?;
+        if frame.source_newer == Some(true) {
+            write!(out, " {}", self.paint.note("[file changed since the process started]"))?;
+        }
+        writeln!(out)
+    }
+
+    fn write_native(&self, frame: &NativeFrame, out: &mut impl Write) -> io::Result<()> {
+        write!(out, "    (C) ")?;
+        self.write_place(frame.file.as_deref(), frame.line, frame.function.as_deref(), out)?;
+        let inlined = if frame.inlined { " (inlined)" } else { "" };
+        writeln!(out, "{inlined} ({})", Safe(frame.module.as_deref().unwrap_or("???")))
+    }
+
+    /// `File "F", line N, in FUNC`; what is not known is `???`, and the line then 0.
+    fn write_place(
+        &self,
+        file: Option<&str>,
+        line: Option<u32>,
+        function: Option<&str>,
+        out: &mut impl Write,
+    ) -> io::Result<()> {
+        let file = self.paint.file(Safe(file.unwrap_or("???")));
+        let line = self.paint.line(line.unwrap_or(0));
+        let function = self.paint.function(Safe(function.unwrap_or("???")));
+        write!(out, "File \"{file}\", line {line}, in {function}")
+    }
+}
+
+fn is_internal(frame: &Frame) -> bool {
+    matches!(frame, Frame::Native(NativeFrame { internal: true, .. }))
+}
+
+fn write_interpreter(id: Option<i64>, out: &mut impl Write) -> io::Result<()> {
+    match id {
+        Some(0) => writeln!(out, "  In the main interpreter []"),
+        Some(id) => writeln!(out, "  In interpreter {id} []"),
+        None => writeln!(out, "  In interpreter ??? []"),
+    }
+}
+
+/// What is missing at the outer ends of a thread's stacks, each said once, before the outermost frame that is left.
+struct StackEnds<'a> {
+    native: Option<String>,
+    python: Vec<&'a PythonState>,
+}
+
+impl StackEnds<'_> {
+    fn of_thread(thread: &Thread) -> StackEnds<'_> {
+        let native = thread.stack_end.map(|end| end.0).filter(|end| ends_early(*end));
+        let python = thread.python_states.iter().filter(|state| state.frames_end.0 != FrameChainEnd::COMPLETE);
+        StackEnds { native: native.map(|end| end.name().into_owned()), python: python.collect() }
+    }
+
+    fn write_before(&mut self, frame: &Frame, paint: &Paint, out: &mut impl Write) -> io::Result<()> {
+        match frame {
+            Frame::Native(_) => match self.native.take() {
+                Some(end) => writeln!(out, "    {}", paint.note(format_args!("(C) … stack ends here: {end}"))),
+                None => Ok(()),
+            },
+            Frame::Python(frame) => {
+                let (here, rest) = self.python.iter().partition(|state| state.interpreter_id == frame.interpreter_id);
+                self.python = rest;
+                write_python_ends(here, paint, out)
+            }
+        }
+    }
+
+    /// The states that have no frame left. A native stack without a frame says nothing: its thread has a diagnostic.
+    fn write_rest(self, paint: &Paint, out: &mut impl Write) -> io::Result<()> {
+        write_python_ends(self.python, paint, out)
+    }
+}
+
+fn write_python_ends(states: Vec<&PythonState>, paint: &Paint, out: &mut impl Write) -> io::Result<()> {
+    for state in states {
+        let end = state.frames_end.0.name();
+        writeln!(out, "    {}", paint.note(format_args!("(Python) … frames end here: {end}")))?;
+    }
+    Ok(())
+}
