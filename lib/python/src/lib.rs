@@ -1,1 +1,26 @@
-//! placeholder
+//! The Python runtime of a target: finding it, and walking its interpreters, thread states and frames.
+//!
+//! Everything here reads through [`pyst_memory::Memory`] and never learns what is behind it. What must hold:
+//!
+//! - **No version in the walk.** Where fields are and what they mean is data (`layout`); a new version is a table, its
+//!   semantics and its tests.
+//! - **Nothing read is trusted.** Lengths, counts and chains are bounded by named limits, nothing recurses, and a defect
+//!   costs the item that has it, with a diagnostic.
+//! - **Whole structures are read**, so that a recorder under the walk keeps what a later version's walk needs.
+//! - Results are a function of the arguments.
+#![deny(missing_docs)]
+
+mod chunks;
+mod code;
+mod find;
+mod frames;
+mod layout;
+mod location;
+mod replay;
+mod text;
+mod threads;
+mod walk;
+
+pub use find::find_runtime;
+pub use replay::walk_snapshot;
+pub use walk::{Walked, walk};

@@ -1,0 +1,189 @@
+#!/usr/bin/env python3
+"""Writes src/layout/tables.rs: where CPython's structures have the fields that the walk names.
+
+    layouts/generate.py LAYOUTS.json.xz > src/layout/tables.rs && cargo fmt
+
+LAYOUTS.json.xz is a list of {version, flavour, source, structs: {name: {size, fields: {path: {offset, size,
+[bit_offset]}}}}}; an entry that equals an earlier one has `same_as` in the place of `structs`. To add a version: add it
+to VERSIONS, give it semantics in src/layout/semantics.rs, run this, and add its tests.
+"""
+import json
+import lzma
+import re
+import sys
+
+# Minor version -> the name of its semantics in src/layout/semantics.rs.
+VERSIONS = {(3, 11): "PYTHON_3_11", (3, 12): "PYTHON_3_12", (3, 13): "PYTHON_3_13"}
+FLAVOURS = {"release": "Flavour::Release"}
+
+# The field's name in `Offsets`; where it is, the first of several that exists; where `_Py_DebugOffsets` states it.
+# `.` is a field's offset, `#` a field's or (alone) a structure's size, `:` a bit field's first bit.
+RUNTIME, INTERPRETER, THREAD = "_PyRuntimeState", "PyInterpreterState", "PyThreadState"
+THREAD_IMPL, CFRAME, FRAME = "_PyThreadStateImpl", "_PyCFrame", "_PyInterpreterFrame"
+CODE, TEXT, CHUNK = "PyCodeObject", "PyASCIIObject", "_PyStackChunk"
+FIELDS = [
+    ("runtime_size", [f"{RUNTIME}#"], "runtime_state.size"),
+    ("runtime_core_initialized", [f"{RUNTIME}.core_initialized"], None),
+    ("runtime_initialized", [f"{RUNTIME}.initialized"], None),
+    ("runtime_finalizing", [f"{RUNTIME}._finalizing"], "runtime_state.finalizing"),
+    ("runtime_interpreters_head", [f"{RUNTIME}.interpreters.head"], "runtime_state.interpreters_head"),
+    ("runtime_interpreters_main", [f"{RUNTIME}.interpreters.main"], None),
+    ("runtime_main_thread", [f"{RUNTIME}.main_thread"], None),
+    ("runtime_gil", [f"{RUNTIME}.ceval.gil"], None),
+    ("interpreter_size", [f"{INTERPRETER}#"], "interpreter_state.size"),
+    ("interpreter_next", [f"{INTERPRETER}.next"], "interpreter_state.next"),
+    ("interpreter_id", [f"{INTERPRETER}.id"], "interpreter_state.id"),
+    ("interpreter_threads_head", [f"{INTERPRETER}.threads.head"], "interpreter_state.threads_head"),
+    ("interpreter_threads_main", [f"{INTERPRETER}.threads.main"], None),
+    ("interpreter_finalizing", [f"{INTERPRETER}._finalizing"], None),
+    ("interpreter_gil", [f"{INTERPRETER}.ceval.gil"], "interpreter_state.ceval_gil"),
+    ("interpreter_gil_drop_request", [f"{INTERPRETER}.ceval.gil_drop_request"], None),
+    ("interpreter_gc", [f"{INTERPRETER}.gc"], "interpreter_state.gc"),
+    ("gc_size", ["_gc_runtime_state#"], "gc.size"),
+    ("gil_size", ["_gil_runtime_state#"], None),
+    ("thread_size", [f"{THREAD_IMPL}#", f"{THREAD}#"], None),
+    ("thread_next", [f"{THREAD}.next"], "thread_state.next"),
+    ("thread_interpreter", [f"{THREAD}.interp"], "thread_state.interp"),
+    ("thread_ident", [f"{THREAD}.thread_id"], "thread_state.thread_id"),
+    ("thread_native_id", [f"{THREAD}.native_thread_id"], "thread_state.native_thread_id"),
+    ("thread_cframe", [f"{THREAD}.cframe"], None),
+    ("thread_root_cframe", [f"{THREAD}.root_cframe"], None),
+    ("thread_current_frame", [f"{THREAD}.current_frame"], "thread_state.current_frame"),
+    ("thread_chunk", [f"{THREAD}.datastack_chunk"], "thread_state.datastack_chunk"),
+    ("thread_chunk_top", [f"{THREAD}.datastack_top"], None),
+    ("chunk_previous", [f"{CHUNK}.previous"], None),
+    ("chunk_size", [f"{CHUNK}.size"], None),
+    ("chunk_top", [f"{CHUNK}.top"], None),
+    ("chunk_data", [f"{CHUNK}.data"], None),
+    ("cframe_size", [f"{CFRAME}#"], None),
+    ("cframe_current_frame", [f"{CFRAME}.current_frame"], None),
+    ("cframe_previous", [f"{CFRAME}.previous"], None),
+    ("frame_previous", [f"{FRAME}.previous"], "interpreter_frame.previous"),
+    ("frame_code", [f"{FRAME}.f_executable", f"{FRAME}.f_code"], "interpreter_frame.executable"),
+    ("frame_instruction", [f"{FRAME}.instr_ptr", f"{FRAME}.prev_instr"], "interpreter_frame.instr_ptr"),
+    ("frame_stack_top", [f"{FRAME}.stacktop"], None),
+    ("frame_owner", [f"{FRAME}.owner"], "interpreter_frame.owner"),
+    ("frame_locals", [f"{FRAME}.localsplus"], "interpreter_frame.localsplus"),
+    ("code_units", [f"{CODE}.ob_base.ob_size"], None),
+    ("code_name", [f"{CODE}.co_name"], "code_object.name"),
+    ("code_qualname", [f"{CODE}.co_qualname"], "code_object.qualname"),
+    ("code_file", [f"{CODE}.co_filename"], "code_object.filename"),
+    ("code_first_line", [f"{CODE}.co_firstlineno"], "code_object.firstlineno"),
+    ("code_line_table", [f"{CODE}.co_linetable"], "code_object.linetable"),
+    ("code_locals", [f"{CODE}.co_nlocalsplus"], None),
+    ("code_local_names", [f"{CODE}.co_localsplusnames"], "code_object.localsplusnames"),
+    ("code_local_kinds", [f"{CODE}.co_localspluskinds"], "code_object.localspluskinds"),
+    ("code_first_traceable", [f"{CODE}._co_firsttraceable"], None),
+    ("code_instructions", [f"{CODE}.co_code_adaptive"], "code_object.co_code_adaptive"),
+    ("bytes_length", ["PyBytesObject.ob_base.ob_size"], "bytes_object.ob_size"),
+    ("bytes_data", ["PyBytesObject.ob_sval"], "bytes_object.ob_sval"),
+    ("text_length", [f"{TEXT}.length"], "unicode_object.length"),
+    ("text_state", [f"{TEXT}.state"], "unicode_object.state"),
+    ("text_kind_bit", [f"{TEXT}:state.kind"], None),
+    ("text_compact_bit", [f"{TEXT}:state.compact"], None),
+    ("text_ascii_bit", [f"{TEXT}:state.ascii"], None),
+    ("text_ascii_data", [f"{TEXT}#"], "unicode_object.asciiobject_size"),
+    ("text_compact_data", ["PyCompactUnicodeObject#"], None),
+    ("text_separate_data", ["PyUnicodeObject.data"], None),
+]
+
+
+def value(structs, place):
+    name, mark, path = re.fullmatch(r"(\w+)([.#:])(.*)", place).groups()
+    structure = structs.get(name)
+    if structure is None:
+        return None
+    if mark == "#" and not path:
+        return structure["size"]
+    field = structure["fields"].get(path)
+    if field is None:
+        return None
+    return {".": field["offset"], "#": field["size"], ":": field.get("bit_offset")}[mark]
+
+
+def offsets(structs):
+    """The offsets, or None where the entry lacks one that its siblings have: too little to walk by."""
+    found = []
+    for name, places, _ in FIELDS:
+        values = [value(structs, place) for place in places]
+        found.append(next((v for v in values if v is not None), None))
+    return tuple(found)
+
+
+def stated(structs):
+    """Where `_Py_DebugOffsets` states each of them; None for a version without it."""
+    if "_Py_DebugOffsets" not in structs:
+        return None
+    return tuple(path and value(structs, f"_Py_DebugOffsets.{path}") for _, _, path in FIELDS)
+
+
+def rank(source):
+    """What a compiler wrote about a real build comes before what a probe found in headers."""
+    return 1 if source == "header probe" else 0
+
+
+def main():
+    entries = json.load(lzma.open(sys.argv[1]))
+    by_key = {(e["version"], e["flavour"], e["source"]): e for e in entries if "structs" in e}
+    tables = {}
+    for entry in sorted(entries, key=lambda e: rank(e["source"])):
+        version = tuple(map(int, entry["version"].split(".")))
+        if version[:2] not in VERSIONS or entry["flavour"] not in FLAVOURS:
+            continue
+        same = entry.get("same_as")
+        structs = entry["structs"] if same is None else by_key[same["version"], same["flavour"], same["source"]]["structs"]
+        key = (version[:2], entry["flavour"], offsets(structs), stated(structs))
+        table = tables.setdefault(key, {"patches": set(), "origins": {}})
+        table["patches"].add(version[2])
+        table["origins"].setdefault(entry["source"], set()).add(version[2])
+
+    # Equal offsets are written once.
+    pool = {}
+
+    def pooled(values):
+        if values is None:
+            return "None"
+        number = pool.setdefault(values, len(pool))
+        return f"&OFFSETS_{number}"
+
+    rows = []
+    ordered = sorted(tables.items(), key=lambda item: (item[0][0], min(item[1]["patches"])))
+    for (minor, flavour, offset_values, stated_values), table in ordered:
+        patches = sorted(table["patches"])
+        name = f"{minor[0]}.{minor[1]}.{patches[0]}"
+        taken = sum(1 for row in rows if row[0] == name or row[0].startswith(name + "-"))
+        name += f"-{taken + 1}" if taken else ""
+        origin = "; ".join(f"{s} ({', '.join(str(p) for p in sorted(v))})" for s, v in sorted(table["origins"].items()))
+        stated_text = "None" if stated_values is None else f"Some({pooled(stated_values)})"
+        rows.append((name, f"""Table {{
+            name: "{name}",
+            origin: "{origin}",
+            minor: ({minor[0]}, {minor[1]}),
+            patches: &{patches},
+            flavour: {FLAVOURS[flavour]},
+            semantics: &{VERSIONS[minor]},
+            offsets: {pooled(offset_values)},
+            stated: {stated_text},
+        }},"""))
+
+    print("//! Written by `layouts/generate.py`, not by hand: where CPython's structures have the fields that the walk names.")
+    print()
+    print("use super::offsets::{Field, Offsets};")
+    print(f"use super::semantics::{{{', '.join(sorted(VERSIONS.values()))}}};")
+    print("use super::{Flavour, Table};")
+    print()
+    print("/// Every table, by ascending version.")
+    print("pub(super) static TABLES: &[Table] = &[")
+    for _, text in rows:
+        print("    " + text)
+    print("];")
+    for values, number in sorted(pool.items(), key=lambda item: item[1]):
+        print()
+        print(f"static OFFSETS_{number}: Offsets = Offsets {{")
+        for (name, _, _), number in zip(FIELDS, values):
+            print(f"    {name}: {'Field::ABSENT' if number is None else f'Field({number})'},")
+        print("};")
+
+
+if __name__ == "__main__":
+    main()

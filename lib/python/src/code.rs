@@ -1,0 +1,220 @@
+//! Code objects, each read once a walk.
+
+use crate::layout::{Layout, Lines};
+use crate::location::{Location, LocationTable};
+use crate::text::{self, TextError};
+use pyst_memory::{Memory, MemoryExt, ReadError};
+use pyst_snapshot::payload::PythonCode;
+use pyst_snapshot::{Address, Text};
+use std::collections::HashMap;
+
+/// The longest bytecode and the longest table of lines that are read, in bytes. The largest modules that people
+/// generate have a few megabytes.
+const LONGEST: u64 = 16 << 20;
+
+/// How many bytes of names a walk keeps in all. Ordinary programs have some kilobytes on their stacks.
+const TEXT_IN_ALL: usize = 8 << 20;
+
+/// A code object, by its place among those of this walk.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) struct CodeId(usize);
+
+/// Why there is no code object.
+#[derive(Debug, thiserror::Error)]
+pub(crate) enum CodeError {
+    /// Its bytes could not be had.
+    #[error(transparent)]
+    Read(#[from] ReadError),
+    /// It is none.
+    #[error("there is no code object at {0}")]
+    NoCode(Address),
+}
+
+/// The code objects of one walk.
+pub(crate) struct Codes<'a> {
+    layout: &'a Layout,
+    memory: &'a dyn Memory,
+    codes: Vec<Code>,
+    places: HashMap<Address, CodeId>,
+    /// The one asked for last: recursion asks for it again.
+    last: Option<(Address, CodeId)>,
+    locations: HashMap<(usize, u32), Location>,
+    texts: HashMap<Address, Text>,
+    text_bytes: usize,
+    /// The code objects that frames name.
+    pub(crate) found: Vec<PythonCode>,
+    /// What could not be had of them.
+    pub(crate) lost: Vec<String>,
+}
+
+/// What a code object's header says.
+pub(crate) struct Code {
+    address: Address,
+    header: Vec<u8>,
+    /// Where its instructions start.
+    pub(crate) instructions: Address,
+    /// How long they are, in bytes.
+    pub(crate) length: u64,
+    /// Before this offset a frame is not complete yet.
+    pub(crate) first_traceable: u64,
+    /// How many locals, cells and free variables a frame has.
+    pub(crate) locals: u64,
+    lines: Option<LocationTable>,
+    /// Its place among those that a frame shows.
+    shown: Option<u32>,
+}
+
+impl<'a> Codes<'a> {
+    pub(crate) fn new(layout: &'a Layout, memory: &'a dyn Memory) -> Codes<'a> {
+        Codes {
+            layout,
+            memory,
+            codes: Vec::new(),
+            places: HashMap::new(),
+            last: None,
+            locations: HashMap::new(),
+            texts: HashMap::new(),
+            text_bytes: 0,
+            found: Vec::new(),
+            lost: Vec::new(),
+        }
+    }
+
+    /// The code object at `address`.
+    pub(crate) fn get(&mut self, address: Address) -> Result<(CodeId, &Code), CodeError> {
+        let known = match self.last {
+            Some((last, id)) if last == address => Some(id),
+            _ => self.places.get(&address).copied(),
+        };
+        let id = match known {
+            Some(id) => id,
+            None => {
+                let code = self.read(address)?;
+                let id = CodeId(self.codes.len());
+                self.codes.push(code);
+                self.places.insert(address, id);
+                id
+            }
+        };
+        self.last = Some((address, id));
+        self.codes.get(id.0).map(|code| (id, code)).ok_or(CodeError::NoCode(address))
+    }
+
+    /// The code's place in the `python` payload; its names are read when it is asked for first. Frames that are hidden
+    /// have code objects too, some without proper names.
+    pub(crate) fn show(&mut self, id: CodeId) -> u32 {
+        let Some(code) = self.codes.get(id.0) else { return u32::MAX };
+        if let Some(shown) = code.shown {
+            return shown;
+        }
+        let offsets = &self.layout.offsets;
+        let address = code.address;
+        let first_line = offsets.code_first_line.u32(&code.header).filter(|line| *line <= i32::MAX as u32);
+        let name = offsets.code_name.address(&code.header);
+        let qualname = offsets.code_qualname.address(&code.header);
+        let file = offsets.code_file.address(&code.header);
+        let found = PythonCode {
+            address,
+            function: self.text(address, "name", name).unwrap_or_else(|| Text::from("<name not readable>")),
+            qualname: qualname.and_then(|qualname| self.text(address, "qualified name", Some(qualname))),
+            file: self.text(address, "file name", file).unwrap_or_else(|| Text::from("<file name not readable>")),
+            first_line,
+        };
+        let shown = u32::try_from(self.found.len()).unwrap_or(u32::MAX);
+        self.found.push(found);
+        if let Some(code) = self.codes.get_mut(id.0) {
+            code.shown = Some(shown);
+        }
+        shown
+    }
+
+    /// Where the instruction at `offset` bytes comes from, as `frame.f_lineno` and `code.co_positions()` have it.
+    pub(crate) fn location(&mut self, id: CodeId, offset: i64) -> Location {
+        let Some(code) = self.codes.get_mut(id.0) else { return Location::default() };
+        let Some(unit) = u64::try_from(offset).ok().and_then(|offset| u32::try_from(offset / 2).ok()) else {
+            // PyCode_Addr2Line of a frame that has not started.
+            let line = self.layout.offsets.code_first_line.u32(&code.header);
+            return Location { line: line.filter(|line| *line <= i32::MAX as u32), ..Location::default() };
+        };
+        if let Some(location) = self.locations.get(&(id.0, unit)) {
+            return *location;
+        }
+        if code.lines.is_none() {
+            match line_table(self.layout, code, self.memory) {
+                Ok(lines) => code.lines = Some(lines),
+                Err(error) => {
+                    self.lost.push(format!("The lines of the code object at {} are unknown: {error}.", code.address));
+                    code.lines = Some(LocationTable::default());
+                }
+            }
+        }
+        let location = code.lines.as_mut().map(|lines| lines.at(unit)).unwrap_or_default();
+        self.locations.insert((id.0, unit), location);
+        location
+    }
+
+    fn read(&self, address: Address) -> Result<Code, CodeError> {
+        let no_code = || CodeError::NoCode(address);
+        let offsets = &self.layout.offsets;
+        let size = offsets.code_instructions.get().ok_or_else(no_code)?;
+        let header = self.memory.read_bytes(address, size, LONGEST)?;
+        let count = |field: crate::layout::Field| field.i32(&header).and_then(|count| u64::try_from(count).ok());
+        let length = offsets.code_units.u64(&header).and_then(|units| units.checked_mul(2));
+        let length = length.filter(|length| *length <= LONGEST).ok_or_else(no_code)?;
+        let code = Code {
+            address,
+            instructions: offsets.code_instructions.of(address).ok_or_else(no_code)?,
+            length,
+            first_traceable: count(offsets.code_first_traceable).ok_or_else(no_code)?.saturating_mul(2),
+            locals: count(offsets.code_locals).ok_or_else(no_code)?,
+            lines: None,
+            shown: None,
+            header,
+        };
+        // Nothing here looks at the instructions, but what a snapshot does not have no later version can look at. The
+        // last byte must be there in any case.
+        self.memory.read_bytes(code.instructions, length, LONGEST)?;
+        Ok(code)
+    }
+
+    fn text(&mut self, code: Address, what: &str, address: Option<Address>) -> Option<Text> {
+        let text = match address {
+            None => Err(TextError::NoText(code)),
+            Some(address) => match self.texts.get(&address) {
+                Some(text) => Ok(text.clone()),
+                None => text::read(&self.layout.offsets, address, self.memory),
+            },
+        };
+        let spent = self.text_bytes;
+        match text {
+            Ok(text) if spent.saturating_add(text.0.len()) <= TEXT_IN_ALL => {
+                self.text_bytes = spent.saturating_add(text.0.len());
+                address.map(|address| self.texts.insert(address, text.clone()));
+                Some(text)
+            }
+            Ok(_) => {
+                self.lost
+                    .push(format!("The {what} of the code object at {code} is left out: there are too many names."));
+                None
+            }
+            Err(error) => {
+                self.lost.push(format!("The {what} of the code object at {code} is unknown: {error}."));
+                None
+            }
+        }
+    }
+}
+
+fn line_table(layout: &Layout, code: &Code, memory: &dyn Memory) -> Result<LocationTable, CodeError> {
+    let offsets = &layout.offsets;
+    let no_code = || CodeError::NoCode(code.address);
+    let table = offsets.code_line_table.address(&code.header).ok_or_else(no_code)?;
+    let first_line = offsets.code_first_line.i32(&code.header).ok_or_else(no_code)?;
+    let header = memory.read_bytes(table, offsets.bytes_data.get().ok_or_else(no_code)?, LONGEST)?;
+    let length = offsets.bytes_length.u64(&header).ok_or_else(no_code)?;
+    let data = offsets.bytes_data.of(table).ok_or_else(no_code)?;
+    let bytes = memory.read_bytes(data, length, LONGEST)?;
+    Ok(match layout.semantics.lines {
+        Lines::Locations => LocationTable::new(bytes, first_line),
+    })
+}

@@ -1,0 +1,307 @@
+//! One thread's chain of frames.
+
+use crate::chunks::Chunks;
+use crate::code::{CodeError, Codes};
+use crate::layout::{Layout, Runs};
+use pyst_memory::{Memory, MemoryExt, ReadError};
+use pyst_snapshot::Address;
+use pyst_snapshot::payload::{AnchorKind, FrameChainEnd, FrameOwner, PythonFrame, PythonRun};
+use std::collections::HashSet;
+
+/// How many frames one thread may have. Python's own limit is 1,000; people raise it to a few hundred thousand.
+const FRAMES_OF_A_THREAD: usize = 1_000_000;
+
+/// How many frames a walk goes through in all, hidden ones included.
+pub(crate) const FRAMES_IN_ALL: usize = 1_000_000;
+
+/// How much of one frame's locals and evaluation stack is read, in words.
+const WORDS_OF_A_FRAME: u64 = 64 << 10;
+
+/// What walks frames; it keeps what threads share.
+pub(crate) struct Frames<'a> {
+    layout: &'a Layout,
+    memory: &'a dyn Memory,
+    chunks: Chunks<'a>,
+    pub(crate) codes: Codes<'a>,
+    /// How many frames may still come.
+    left: usize,
+}
+
+/// The frames of a thread.
+#[derive(Debug, Default)]
+pub(crate) struct Chain {
+    /// Innermost first.
+    pub(crate) frames: Vec<PythonFrame>,
+    /// How they fall into runs.
+    pub(crate) runs: Vec<PythonRun>,
+    /// Why the chain ends.
+    pub(crate) end: FrameChainEnd,
+    /// What went wrong, in words.
+    pub(crate) problem: Option<String>,
+    /// How many of the frames are in a run.
+    assigned: usize,
+}
+
+/// Why a chain ends before its outermost frame.
+#[derive(Debug, thiserror::Error)]
+enum ChainError {
+    #[error(transparent)]
+    Read(#[from] ReadError),
+    #[error("what the frame at {frame} should run is none: {error}")]
+    Code { frame: Address, error: CodeError },
+    #[error("there is no frame at {0}")]
+    NoFrame(Address),
+    #[error("the frame at {0} comes twice")]
+    Loop(Address),
+    #[error("it has more than {0} frames")]
+    TooMany(usize),
+}
+
+/// A frame's fields.
+struct Raw {
+    previous: Address,
+    code: Address,
+    instruction: Address,
+    stack_top: i32,
+    owner: u8,
+}
+
+impl<'a> Frames<'a> {
+    pub(crate) fn new(layout: &'a Layout, memory: &'a dyn Memory) -> Frames<'a> {
+        Frames {
+            layout,
+            memory,
+            chunks: Chunks::new(&layout.offsets, memory),
+            codes: Codes::new(layout, memory),
+            left: FRAMES_IN_ALL,
+        }
+    }
+
+    /// The frames of the thread whose state lies at `address` and has these bytes.
+    pub(crate) fn walk(&mut self, address: Address, thread: &[u8]) -> Chain {
+        let mut chain = Chain::default();
+        self.chunks.start(thread);
+        let result = self.fill(&mut chain, address, thread);
+        chain.end = match &result {
+            Ok(()) => FrameChainEnd::COMPLETE,
+            Err(ChainError::Read(error) | ChainError::Code { error: CodeError::Read(error), .. }) => end_for(*error),
+            Err(ChainError::Code { .. } | ChainError::NoFrame(_)) => FrameChainEnd::INVALID,
+            Err(ChainError::Loop(_)) => FrameChainEnd::LOOP,
+            Err(ChainError::TooMany(_)) => FrameChainEnd::FRAME_LIMIT,
+        };
+        if let Err(error) = result {
+            chain.problem = Some(error.to_string());
+        }
+        chain
+    }
+
+    fn fill(&mut self, chain: &mut Chain, address: Address, thread: &[u8]) -> Result<(), ChainError> {
+        let offsets = &self.layout.offsets;
+        let (innermost, mut loops) = match offsets.thread_cframe.address(thread) {
+            Some(cframe) => self.innermost_by_cframe(cframe, offsets.thread_root_cframe.of(address))?,
+            None => (offsets.thread_current_frame.address(thread).ok_or(ChainError::NoFrame(address))?, Vec::new()),
+        };
+        // Innermost first is how the chain comes; popping from the end is how they are used.
+        loops.reverse();
+        let result = self.follow(chain, innermost, &mut loops);
+        // Loops that no frame led to: they are just being entered or left.
+        for run in loops.into_iter().rev() {
+            chain.close_run(Some(run.anchor), AnchorKind::C_FRAME);
+        }
+        if chain.unassigned() > 0 {
+            chain.close_run(None, AnchorKind::default());
+        }
+        result
+    }
+
+    fn follow(&mut self, chain: &mut Chain, first: Address, loops: &mut Vec<Loop>) -> Result<(), ChainError> {
+        let mut cycles = Cycles::default();
+        let mut address = first;
+        while !address.is_null() {
+            if chain.frames.len() >= FRAMES_OF_A_THREAD || self.left == 0 {
+                return Err(ChainError::TooMany(chain.frames.len()));
+            }
+            self.left -= 1;
+            if cycles.found_at(address) {
+                chain.forget_repetition();
+                return Err(ChainError::Loop(address));
+            }
+            // The outer loop's innermost frame: the loop inside it ends before.
+            while let [.., outer, _] = loops.as_slice()
+                && outer.innermost == address
+                && let Some(inner) = loops.pop()
+            {
+                chain.close_run(Some(inner.anchor), AnchorKind::C_FRAME);
+            }
+            let frame = self.read(address)?;
+            match self.layout.semantics.runs {
+                Runs::Shims { owner } if owner == frame.owner => {
+                    chain.close_run(Some(address), AnchorKind::SHIM_FRAME);
+                }
+                _ => self.add(chain, address, &frame)?,
+            }
+            address = frame.previous;
+        }
+        Ok(())
+    }
+
+    /// Adds a frame to the chain, unless Python would not show it.
+    fn add(&mut self, chain: &mut Chain, address: Address, frame: &Raw) -> Result<(), ChainError> {
+        let code_error = |error| ChainError::Code { frame: address, error };
+        let (id, code) = self.codes.get(frame.code).map_err(code_error)?;
+        // One unit before the first instruction is what a frame of 3.11 and 3.12 starts with.
+        let offset = frame.instruction.0.wrapping_sub(code.instructions.0) as i64;
+        if !(-2..i64::try_from(code.length).unwrap_or(i64::MAX)).contains(&offset) {
+            return Err(ChainError::NoFrame(address));
+        }
+        let complete = frame.owner == self.layout.semantics.generator_owner
+            || offset >= i64::try_from(code.first_traceable).unwrap_or(i64::MAX);
+        let locals = code.locals;
+        self.keep_values(address, frame, locals);
+        if !complete {
+            // _PyFrame_IsIncomplete: it is just being made, or it is the interpreter's own (the one that checks what
+            // __init__ returns).
+            return Ok(());
+        }
+        let location = self.codes.location(id, offset);
+        chain.frames.push(PythonFrame {
+            address,
+            code: self.codes.show(id),
+            owner: FrameOwner(frame.owner.into()),
+            instruction: u32::try_from(offset).ok(),
+            line: location.line,
+            end_line: location.end_line,
+            column: location.column,
+            end_column: location.end_column,
+        });
+        Ok(())
+    }
+
+    fn read(&mut self, address: Address) -> Result<Raw, ChainError> {
+        let offsets = &self.layout.offsets;
+        let no_frame = ChainError::NoFrame(address);
+        let Some(size) = offsets.frame_locals.get() else { return Err(no_frame) };
+        let tags = self.layout.semantics.reference_tags;
+        let raw = |bytes: &[u8]| {
+            Some(Raw {
+                previous: offsets.frame_previous.address(bytes)?,
+                code: Address(offsets.frame_code.u64(bytes)? & !tags),
+                instruction: offsets.frame_instruction.address(bytes)?,
+                stack_top: offsets.frame_stack_top.i32(bytes).unwrap_or(0),
+                owner: offsets.frame_owner.u8(bytes)?,
+            })
+        };
+        let frame = match self.chunks.get(address, size) {
+            Some(bytes) => raw(bytes),
+            None => raw(&self.memory.read_bytes(address, size, WORDS_OF_A_FRAME)?),
+        };
+        frame.ok_or(no_frame)
+    }
+
+    /// Has the locals and the evaluation stack read, where they were not with the chunk: see [`Chunks`].
+    fn keep_values(&mut self, address: Address, frame: &Raw, locals: u64) {
+        let Some(values) = self.layout.offsets.frame_locals.of(address) else { return };
+        // While a frame runs, its stack top is -1 or stale.
+        let words = u64::try_from(frame.stack_top).unwrap_or(0).max(locals).min(WORDS_OF_A_FRAME);
+        if self.chunks.get(values, words * 8).is_none() {
+            // Nothing shown depends on it.
+            let _ = self.memory.read_bytes(values, words * 8, WORDS_OF_A_FRAME * 8);
+        }
+    }
+
+    /// Through `_PyCFrame`: the innermost frame, and for versions whose runs they delimit all of them, innermost first.
+    fn innermost_by_cframe(&self, first: Address, root: Option<Address>) -> Result<(Address, Vec<Loop>), ChainError> {
+        let offsets = &self.layout.offsets;
+        let size = offsets.cframe_size.get().unwrap_or(0);
+        let mut innermost = None;
+        let mut loops = Vec::new();
+        let mut cycles = Cycles::default();
+        let mut address = first;
+        while !address.is_null() {
+            let cframe = match self.memory.read_bytes(address, size, WORDS_OF_A_FRAME) {
+                Ok(cframe) => cframe,
+                // Frames are still right without those that could not be had; where runs end is then not known.
+                Err(_) if innermost.is_some() => break,
+                Err(error) => return Err(error.into()),
+            };
+            let current = offsets.cframe_current_frame.address(&cframe).ok_or(ChainError::NoFrame(address))?;
+            innermost.get_or_insert(current);
+            // The root is in the thread state: there is no loop, and no frame on the C stack.
+            let delimits = self.layout.semantics.runs == Runs::CFrames && Some(address) != root;
+            if !delimits || loops.len() >= FRAMES_OF_A_THREAD || cycles.found_at(address) {
+                break;
+            }
+            loops.push(Loop { anchor: address, innermost: current });
+            address = offsets.cframe_previous.address(&cframe).ok_or(ChainError::NoFrame(address))?;
+        }
+        Ok((innermost.unwrap_or_default(), loops))
+    }
+}
+
+/// A native evaluation loop, by its `_PyCFrame`.
+struct Loop {
+    anchor: Address,
+    innermost: Address,
+}
+
+impl Chain {
+    /// How many frames are in no run yet.
+    fn unassigned(&self) -> usize {
+        self.frames.len().saturating_sub(self.assigned)
+    }
+
+    fn close_run(&mut self, anchor: Option<Address>, anchor_kind: AnchorKind) {
+        let frames = u32::try_from(self.unassigned()).unwrap_or(u32::MAX);
+        self.runs.push(PythonRun { frames, anchor, anchor_kind });
+        self.assigned = self.frames.len();
+    }
+
+    /// Cuts the chain before the first frame that came twice.
+    fn forget_repetition(&mut self) {
+        let mut seen = HashSet::new();
+        let unique = self.frames.iter().take_while(|frame| seen.insert(frame.address)).count();
+        self.frames.truncate(unique);
+        let mut assigned: usize = 0;
+        let whole = self.runs.iter().take_while(|run| {
+            let end = assigned.saturating_add(run.frames as usize);
+            let whole = end <= unique;
+            assigned = if whole { end } else { assigned };
+            whole
+        });
+        let whole = whole.count();
+        self.runs.truncate(whole);
+        self.assigned = assigned;
+    }
+}
+
+/// Finds that a chain goes in circles, in constant memory: a later node is compared with one that is left behind ever
+/// more rarely (Brent's algorithm).
+#[derive(Default)]
+pub(crate) struct Cycles {
+    left_behind: Address,
+    steps: usize,
+    next: usize,
+}
+
+impl Cycles {
+    /// Whether the chain is known to go in circles now that it is at `address`; a null address ends chains.
+    pub(crate) fn found_at(&mut self, address: Address) -> bool {
+        if self.steps > 0 && address == self.left_behind {
+            return true;
+        }
+        if self.steps >= self.next {
+            self.left_behind = address;
+            self.next = (self.steps + 1) * 2;
+        }
+        self.steps += 1;
+        false
+    }
+}
+
+fn end_for(error: ReadError) -> FrameChainEnd {
+    match error {
+        ReadError::NotRecorded(_) => FrameChainEnd::NOT_RECORDED,
+        ReadError::Unreadable(_) => FrameChainEnd::UNREADABLE,
+        ReadError::TooLong { .. } => FrameChainEnd::INVALID,
+    }
+}

@@ -1,0 +1,51 @@
+//! What the fields mean: the part of a layout that no header states, one constant a minor version.
+
+/// How the versions that share a table's fields use them.
+#[derive(Debug)]
+pub(crate) struct Semantics {
+    /// How the chain of frames falls into runs, one for each native evaluation loop.
+    pub(crate) runs: Runs,
+    /// The owner of frames that a generator or coroutine holds; those are always complete.
+    pub(crate) generator_owner: u8,
+    /// The bits of a reference to a code object that are no part of the pointer.
+    pub(crate) reference_tags: u64,
+    /// The form of the table that turns instructions into lines.
+    pub(crate) lines: Lines,
+}
+
+/// How the chain of frames falls into runs.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Runs {
+    /// Each evaluation loop has a `_PyCFrame` on the C stack, which names the loop's innermost frame and the loop before
+    /// it. `is_entry` of the frames does not delimit runs: after `coro.throw()` every frame has it.
+    CFrames,
+    /// Each evaluation loop has a frame of its own on the C stack, which follows the frames that the loop runs. Its code
+    /// may well be a code object; only its owner tells what it is.
+    Shims {
+        /// The owner of such frames.
+        owner: u8,
+    },
+}
+
+/// The form of a table of lines.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Lines {
+    /// PEP 657: lines and columns.
+    Locations,
+}
+
+const FRAME_OWNED_BY_GENERATOR: u8 = 1;
+const FRAME_OWNED_BY_CSTACK: u8 = 3;
+
+pub(super) static PYTHON_3_11: Semantics = Semantics {
+    runs: Runs::CFrames,
+    generator_owner: FRAME_OWNED_BY_GENERATOR,
+    reference_tags: 0,
+    lines: Lines::Locations,
+};
+
+pub(super) static PYTHON_3_12: Semantics =
+    Semantics { runs: Runs::Shims { owner: FRAME_OWNED_BY_CSTACK }, ..PYTHON_3_11 };
+
+pub(super) static PYTHON_3_13: Semantics =
+    Semantics { runs: Runs::Shims { owner: FRAME_OWNED_BY_CSTACK }, ..PYTHON_3_11 };

@@ -1,0 +1,83 @@
+//! The walk over a snapshot: what `pyst-py` does.
+
+use crate::walk::{VERSION_UNKNOWN, Walked, walk};
+use pyst_memory::Image;
+use pyst_snapshot::payload::{Capture, Diagnostic, Payload, Python, Runtime, RuntimePhase, Severity, Threads};
+use pyst_snapshot::{PayloadError, Snapshot};
+
+/// Walks the Python runtime that a snapshot holds; `None` where it holds none, or too little of it. The diagnostics say
+/// why, and what could not be had.
+#[must_use]
+pub fn walk_snapshot(snapshot: &Snapshot) -> (Option<Python>, Vec<Diagnostic>) {
+    let mut diagnostics = Vec::new();
+    let capture = section::<Capture>(snapshot, &mut diagnostics).unwrap_or_default();
+    let threads = section::<Threads>(snapshot, &mut diagnostics).unwrap_or_default();
+    let broken = diagnostics.len();
+    let Some(runtime) = section::<Runtime>(snapshot, &mut diagnostics) else {
+        if diagnostics.len() == broken {
+            let message = "The snapshot does not say where the Python runtime is, for its capture did not get that far: \
+                           take it again.";
+            diagnostics.push(Diagnostic::new(missing_python(&capture), "no-python", message));
+        }
+        return (None, diagnostics);
+    };
+    let Some(found) = runtime.found else {
+        diagnostics.push(no_python(&capture, &runtime));
+        return (None, diagnostics);
+    };
+    let (memory, errors) = Image::of_snapshot(snapshot);
+    diagnostics.extend(errors.iter().map(section_lost));
+    let Walked { python, diagnostics: mut walked } = walk(&found, &threads.threads, &memory);
+    let unknown = walked.iter_mut().find(|diagnostic| diagnostic.code == VERSION_UNKNOWN);
+    if let Some(unknown) = unknown {
+        if capture.python_only() {
+            unknown.severity = Severity::FAILURE;
+        }
+        diagnostics.extend(walked);
+        return (None, diagnostics);
+    }
+    diagnostics.extend(walked);
+    diagnostics.extend(phase(python.phase));
+    (Some(python), diagnostics)
+}
+
+fn section<P: Payload>(snapshot: &Snapshot, diagnostics: &mut Vec<Diagnostic>) -> Option<P> {
+    snapshot.get().unwrap_or_else(|error| {
+        diagnostics.push(section_lost(&error));
+        None
+    })
+}
+
+fn section_lost(error: &PayloadError) -> Diagnostic {
+    Diagnostic::new(Severity::LOSS, "section-lost", error.to_string())
+}
+
+fn missing_python(capture: &Capture) -> Severity {
+    if capture.python_only() { Severity::FAILURE } else { Severity::INFO }
+}
+
+fn no_python(capture: &Capture, runtime: &Runtime) -> Diagnostic {
+    let tried = if runtime.tried.is_empty() { "nothing to look in".to_owned() } else { runtime.tried.join("; ") };
+    let advice = if capture.python_only() {
+        "If it is a Python process, take the snapshot without --python-only to see its native stacks."
+    } else {
+        "Its native stacks are shown all the same."
+    };
+    let message = format!("No Python runtime was found in the process: {tried}. {advice}");
+    Diagnostic::new(missing_python(capture), "no-python", message)
+}
+
+fn phase(phase: RuntimePhase) -> Option<Diagnostic> {
+    const HINT: &str = "pyst-fmt --all-threads shows the native side of every thread.";
+    let warning = |code, what| Diagnostic::new(Severity::WARNING, code, format!("{what}; {HINT}"));
+    match phase {
+        RuntimePhase::STARTING => {
+            Some(warning("interpreter-starting", "The Python interpreter is still starting, or was shut down"))
+        }
+        RuntimePhase::FINALIZING => Some(warning(
+            "interpreter-finalizing",
+            "The Python interpreter is shutting down: threads may have lost their Python state",
+        )),
+        _ => None,
+    }
+}

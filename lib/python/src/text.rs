@@ -1,0 +1,84 @@
+//! Python strings.
+
+use crate::layout::{Field, Offsets};
+use pyst_memory::{Memory, MemoryExt, ReadError};
+use pyst_snapshot::{Address, Text};
+
+/// The longest name or path that is read, in bytes of the target: CPython sets no limit, people and file systems do.
+const LONGEST: u64 = 64 << 10;
+
+/// Why a string could not be had.
+#[derive(Debug, thiserror::Error)]
+pub(crate) enum TextError {
+    /// Its bytes could not be.
+    #[error(transparent)]
+    Read(#[from] ReadError),
+    /// It is no string.
+    #[error("there is no string at {0}")]
+    NoText(Address),
+}
+
+/// The `str` at `address`.
+pub(crate) fn read(offsets: &Offsets, address: Address, memory: &dyn Memory) -> Result<Text, TextError> {
+    let no_text = || TextError::NoText(address);
+    let header_size = offsets.text_ascii_data.get().ok_or_else(no_text)?;
+    let header = memory.read_bytes(address, header_size, LONGEST)?;
+    let state = offsets.text_state.u32(&header).ok_or_else(no_text)?;
+    let bits = |bit: Field, mask: u32| Some(state.checked_shr(u32::try_from(bit.get()?).ok()?)? & mask);
+    let length = offsets.text_length.u64(&header).ok_or_else(no_text)?;
+    let kind = bits(offsets.text_kind_bit, 7).filter(|kind| matches!(kind, 1 | 2 | 4)).ok_or_else(no_text)?;
+    let compact = bits(offsets.text_compact_bit, 1).ok_or_else(no_text)? == 1;
+    let ascii = bits(offsets.text_ascii_bit, 1).ok_or_else(no_text)? == 1;
+    let data = match (compact, ascii) {
+        (true, true) => offsets.text_ascii_data.of(address),
+        (true, false) => offsets.text_compact_data.of(address),
+        // What C code made before 3.12 with PyUnicode_FromUnicode, and instances of subclasses.
+        (false, _) => Some(memory.read_address(offsets.text_separate_data.of(address).ok_or_else(no_text)?)?),
+    };
+    let data = data.ok_or_else(no_text)?;
+    let size = length.checked_mul(u64::from(kind)).ok_or_else(no_text)?;
+    let bytes = memory.read_bytes(data, size, LONGEST)?;
+    decode(bytes, kind).ok_or_else(no_text)
+}
+
+/// Code points of `kind` bytes each, as generalised UTF-8. `None` if one is none.
+fn decode(bytes: Vec<u8>, kind: u32) -> Option<Text> {
+    let mut text = Vec::with_capacity(bytes.len());
+    match kind {
+        1 if bytes.is_ascii() => return Some(Text(bytes)),
+        1 => bytes.iter().try_for_each(|byte| push(&mut text, u32::from(*byte)))?,
+        2 => bytes.as_chunks().0.iter().try_for_each(|unit| push(&mut text, u16::from_le_bytes(*unit).into()))?,
+        _ => bytes.as_chunks().0.iter().try_for_each(|unit| push(&mut text, u32::from_le_bytes(*unit)))?,
+    }
+    Some(Text(text))
+}
+
+fn push(text: &mut Vec<u8>, point: u32) -> Option<()> {
+    const SURROGATES: std::ops::RangeInclusive<u32> = 0xd800..=0xdfff;
+    if SURROGATES.contains(&point) {
+        let continuation = |shift: u32| 0x80 | (point >> shift & 0x3f) as u8;
+        text.extend([0xed, continuation(6), continuation(0)]);
+    } else {
+        text.extend(char::from_u32(point)?.encode_utf8(&mut [0; 4]).bytes());
+    }
+    Some(())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn decoded(bytes: &[u8], kind: u32) -> Option<String> {
+        decode(bytes.to_vec(), kind).map(|text| text.escaped())
+    }
+
+    #[test]
+    fn all_kinds_of_text_become_utf8() {
+        assert_eq!(decoded(b"plain", 1).unwrap(), "plain");
+        assert_eq!(decoded(b"caf\xe9", 1).unwrap(), "café");
+        assert_eq!(decoded(b"\x44\x04\x73\x51", 2).unwrap(), "ф关");
+        assert_eq!(decoded(b"\x80\xf9\x01\x00", 4).unwrap(), "🦀");
+        assert_eq!(decoded(b"\xff\xdca\0", 2).unwrap(), "\\udcffa");
+        assert_eq!(decoded(b"\0\0\x11\0", 4), None);
+    }
+}

@@ -1,0 +1,299 @@
+//! The walk: runtime, interpreters, thread states, and through `frames` what each runs.
+
+use crate::frames::{Chain, Cycles, Frames};
+use crate::layout::{self, Field, Layout};
+use crate::threads::ThreadIndex;
+use pyst_memory::{Memory, MemoryExt, ReadError};
+use pyst_snapshot::payload::{
+    Diagnostic, FoundRuntime, FrameChainEnd, InterpreterV1, Python, PythonState, RuntimePhase, Severity, Thread,
+};
+use pyst_snapshot::{Address, Ident};
+
+/// How many interpreters a runtime may have.
+const INTERPRETERS: usize = 4096;
+
+/// How many thread states the interpreters may have in all.
+const STATES: usize = 131_072;
+
+/// The largest thread state. CPython's have some hundred bytes.
+const STATE_SIZE: u64 = 64 << 10;
+
+/// What is read of the runtime's structure: its phase, its list of interpreters, and in older versions the GIL.
+const RUNTIME_HEAD: u64 = 1024;
+
+/// The largest of the structures beside the way that are read for what later versions will look at in them.
+const KEPT: u64 = 16 << 10;
+
+/// Fields of an interpreter that are no further apart than this are read together: it has some hundred kilobytes.
+const GAP: u64 = 512;
+
+/// The code of the one diagnostic of a walk that could not even start.
+pub(crate) const VERSION_UNKNOWN: &str = "python-version-unknown";
+
+/// What a walk found.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct Walked {
+    /// Interpreters, thread states, frames.
+    pub python: Python,
+    /// What could not be had.
+    pub diagnostics: Vec<Diagnostic>,
+}
+
+/// Walks the runtime: all interpreters, their thread states, and the frames of each.
+///
+/// `threads` tells which thread runs a state; without it the walk is the same, only no state has a `tid`. The result is a
+/// function of the arguments alone. A defect costs the item that has it, and a diagnostic says so.
+#[must_use]
+pub fn walk(runtime: &FoundRuntime, threads: &[Thread], memory: &dyn Memory) -> Walked {
+    let Some(layout) = layout::of_runtime(runtime, memory) else {
+        let message = format!(
+            "Python {}{} is not known to this version of pyst, which knows {}: use a newer one.",
+            runtime.version(),
+            if runtime.free_threaded { " (free-threaded)" } else { "" },
+            layout::known_versions(),
+        );
+        let diagnostic = Diagnostic::new(Severity::LOSS, VERSION_UNKNOWN, message);
+        return Walked { python: Python::default(), diagnostics: vec![diagnostic] };
+    };
+    let mut walk = Walk {
+        layout: &layout,
+        memory,
+        threads: ThreadIndex::new(threads),
+        frames: Frames::new(&layout, memory),
+        walked: Walked::default(),
+        lost: 0,
+    };
+    walk.runtime(runtime.address);
+    walk.finish()
+}
+
+/// What a first look at a runtime shows.
+pub(crate) struct Look {
+    pub(crate) phase: RuntimePhase,
+    /// The newest interpreter; null while there is none.
+    pub(crate) first: Address,
+    /// The main interpreter; null while there is none.
+    pub(crate) main: Address,
+    /// Fields that are 0 or 1 in a runtime.
+    pub(crate) flags: Vec<u32>,
+}
+
+/// Looks at the runtime at `address`.
+pub(crate) fn look(layout: &Layout, address: Address, memory: &dyn Memory) -> Result<Look, ReadError> {
+    let offsets = &layout.offsets;
+    let head = runtime_head(layout, address, memory)?;
+    let pointer = |field: Field| field.address(&head).unwrap_or_default();
+    let flags = [offsets.runtime_core_initialized, offsets.runtime_initialized];
+    Ok(Look {
+        phase: phase_of(layout, &head),
+        first: pointer(offsets.runtime_interpreters_head),
+        main: pointer(offsets.runtime_interpreters_main),
+        flags: flags.iter().filter_map(|flag| flag.u32(&head)).collect(),
+    })
+}
+
+fn runtime_head(layout: &Layout, address: Address, memory: &dyn Memory) -> Result<Vec<u8>, ReadError> {
+    let length = layout.offsets.runtime_size.get().unwrap_or(RUNTIME_HEAD).min(RUNTIME_HEAD);
+    memory.read_bytes(address, length, RUNTIME_HEAD)
+}
+
+/// `sys.is_finalizing()` tells the last phase.
+fn phase_of(layout: &Layout, head: &[u8]) -> RuntimePhase {
+    let offsets = &layout.offsets;
+    let unset = |field: Field| field.u32(head) == Some(0);
+    if offsets.runtime_finalizing.address(head).is_some_and(|thread| !thread.is_null()) {
+        RuntimePhase::FINALIZING
+    } else if unset(offsets.runtime_core_initialized) || unset(offsets.runtime_initialized) {
+        RuntimePhase::STARTING
+    } else {
+        RuntimePhase::RUNNING
+    }
+}
+
+struct Walk<'a> {
+    layout: &'a Layout,
+    memory: &'a dyn Memory,
+    threads: ThreadIndex,
+    frames: Frames<'a>,
+    walked: Walked,
+    /// Defects that no diagnostic of their own tells of any more.
+    lost: usize,
+}
+
+impl Walk<'_> {
+    fn runtime(&mut self, address: Address) {
+        let head = match runtime_head(self.layout, address, self.memory) {
+            Ok(head) => head,
+            Err(error) => {
+                let message = format!("The Python runtime at {address} is lost: {error}.");
+                return self.say(Diagnostic::new(Severity::LOSS, "python-runtime-lost", message));
+            }
+        };
+        self.walked.python.phase = phase_of(self.layout, &head);
+        let mut cycles = Cycles::default();
+        let mut next = self.layout.offsets.runtime_interpreters_head.address(&head).unwrap_or_default();
+        while !next.is_null() {
+            if self.walked.python.interpreters.len() >= INTERPRETERS || cycles.found_at(next) {
+                let message = format!("The list of Python interpreters does not end; it is cut at {next}.");
+                return self.say(Diagnostic::new(Severity::LOSS, "python-interpreters-lost", message));
+            }
+            next = match self.interpreter(next) {
+                Ok(next) => next,
+                Err(error) => {
+                    let message = format!("The Python interpreter at {next} and those after it are lost: {error}.");
+                    return self.say(Diagnostic::new(Severity::LOSS, "python-interpreters-lost", message));
+                }
+            };
+        }
+    }
+
+    /// Adds an interpreter with its thread states; the next one's address.
+    fn interpreter(&mut self, address: Address) -> Result<Address, ReadError> {
+        let offsets = &self.layout.offsets;
+        let word = |field: Field| match field.of(address) {
+            Some(place) => self.memory.read_u64(place),
+            None => Ok(0),
+        };
+        self.keep_interpreter(address);
+        let next = Address(word(offsets.interpreter_next)?);
+        let id = word(offsets.interpreter_id)? as i64;
+        let threads = Address(word(offsets.interpreter_threads_head)?);
+        let index = u32::try_from(self.walked.python.interpreters.len()).unwrap_or(u32::MAX);
+        self.walked.python.interpreters.push(InterpreterV1 { id, address });
+        self.states(index, address, threads);
+        Ok(next)
+    }
+
+    /// Has read what later versions look at: the fields beside those used, the GIL, the garbage collector's state.
+    fn keep_interpreter(&self, address: Address) {
+        let offsets = &self.layout.offsets;
+        let word = |field: Field| Some((field.get()?, 8));
+        let mut parts: Vec<(u64, u64)> = [
+            word(offsets.interpreter_next),
+            word(offsets.interpreter_id),
+            word(offsets.interpreter_threads_head),
+            word(offsets.interpreter_threads_main),
+            word(offsets.interpreter_finalizing),
+            // With own_gil after it.
+            offsets.interpreter_gil.get().map(|gil| (gil, 16)),
+            word(offsets.interpreter_gil_drop_request),
+            offsets.interpreter_gc.get().zip(offsets.gc_size.get()),
+        ]
+        .into_iter()
+        .flatten()
+        .collect();
+        parts.sort_unstable();
+        let mut parts = parts.into_iter().peekable();
+        while let Some((start, length)) = parts.next() {
+            let mut end = start.saturating_add(length);
+            while let Some((next, length)) = parts.next_if(|(next, _)| *next <= end.saturating_add(GAP)) {
+                end = end.max(next.saturating_add(length));
+            }
+            self.keep(address.checked_add(start), end.saturating_sub(start));
+        }
+        let gil = offsets.interpreter_gil.of(address).and_then(|gil| self.memory.read_address(gil).ok());
+        if let Some(gil) = gil.filter(|gil| !gil.is_null()) {
+            self.keep(Some(gil), offsets.gil_size.get().unwrap_or(0));
+        }
+    }
+
+    /// Reads what no result depends on, so that a recorder has it.
+    fn keep(&self, address: Option<Address>, length: u64) {
+        if let Some(address) = address {
+            let _ = self.memory.read_bytes(address, length, KEPT);
+        }
+    }
+
+    fn states(&mut self, interpreter: u32, address: Address, head: Address) {
+        let mut cycles = Cycles::default();
+        let mut bytes = Vec::new();
+        let mut next = head;
+        while !next.is_null() {
+            let lost = |what: String| {
+                let message = format!("The Python thread state at {next} and those after it are lost: {what}.");
+                Diagnostic::new(Severity::LOSS, "python-states-lost", message)
+            };
+            if self.walked.python.states.len() >= STATES || cycles.found_at(next) {
+                return self.say(lost("the list does not end".to_owned()));
+            }
+            if let Err(error) = self.read_state(next, &mut bytes) {
+                return self.say(lost(error.to_string()));
+            }
+            if self.layout.offsets.thread_interpreter.address(&bytes) != Some(address) {
+                return self.say(lost(format!("it does not belong to the interpreter at {address}")));
+            }
+            self.state(interpreter, next, &bytes);
+            next = self.layout.offsets.thread_next.address(&bytes).unwrap_or_default();
+        }
+    }
+
+    /// A thread state whole; if that can't be had, as much of it as the walk needs.
+    fn read_state(&self, address: Address, bytes: &mut Vec<u8>) -> Result<(), ReadError> {
+        let offsets = &self.layout.offsets;
+        let whole = offsets.thread_size.get().unwrap_or(0).min(STATE_SIZE);
+        let fields = [
+            offsets.thread_next,
+            offsets.thread_interpreter,
+            offsets.thread_ident,
+            offsets.thread_native_id,
+            offsets.thread_cframe,
+            offsets.thread_current_frame,
+            offsets.thread_chunk,
+            offsets.thread_chunk_top,
+        ];
+        let needed = fields.iter().filter_map(|field| field.get()?.checked_add(8)).max().unwrap_or(0).min(STATE_SIZE);
+        let mut read = |length: u64| {
+            bytes.resize(usize::try_from(length).unwrap_or(0), 0);
+            self.memory.read(address, bytes)
+        };
+        read(whole.max(needed)).or_else(|_| read(needed))
+    }
+
+    fn state(&mut self, interpreter: u32, address: Address, bytes: &[u8]) {
+        let offsets = &self.layout.offsets;
+        let ident = Ident(offsets.thread_ident.u64(bytes).unwrap_or_default());
+        let native_thread_id = offsets.thread_native_id.u64(bytes).filter(|id| *id != 0);
+        let Chain { frames, runs, end, problem, .. } = self.frames.walk(address, bytes);
+        let tid = self.threads.find(ident, native_thread_id, &runs);
+        if let Some(problem) = problem {
+            // A stated limit is no loss.
+            let severity = if end == FrameChainEnd::FRAME_LIMIT { Severity::WARNING } else { Severity::LOSS };
+            let message = format!(
+                "The Python stack of the thread with ident {:#x} is cut after {} frames: {problem}.",
+                ident.0,
+                frames.len()
+            );
+            let diagnostic = Diagnostic::new(severity, "python-frames-lost", message);
+            self.say(match tid {
+                Some(tid) => diagnostic.on(tid),
+                None => diagnostic,
+            });
+        }
+        let state = PythonState { address, interpreter, ident, native_thread_id, tid, frames, runs, end };
+        self.walked.python.states.push(state);
+    }
+
+    fn say(&mut self, diagnostic: Diagnostic) {
+        /// Nobody reads more, and a target may have a defect in each of its states.
+        const DIAGNOSTICS: usize = 1000;
+        if self.walked.diagnostics.len() < DIAGNOSTICS {
+            self.walked.diagnostics.push(diagnostic);
+        } else {
+            self.lost = self.lost.saturating_add(1);
+        }
+    }
+
+    fn finish(mut self) -> Walked {
+        let codes = std::mem::take(&mut self.frames.codes.found);
+        let lost = std::mem::take(&mut self.frames.codes.lost);
+        self.walked.python.codes = codes;
+        for message in lost {
+            self.say(Diagnostic::new(Severity::LOSS, "python-code-lost", message));
+        }
+        if self.lost > 0 {
+            let message = format!("{} more Python items are lost.", self.lost);
+            self.walked.diagnostics.push(Diagnostic::new(Severity::LOSS, "python-items-lost", message));
+        }
+        self.walked
+    }
+}
