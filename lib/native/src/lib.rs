@@ -1,1 +1,27 @@
-//! placeholder
+//! Native frames: from a thread's registers to its chain of callers, with names.
+//!
+//! [`unwind`] is a pure function of registers, memory, modules and the answers of files. The capture runs it once over
+//! recorders, and the analysis runs it again over what they kept: the same frames come out. What must hold:
+//!
+//! - Every frame says how it was found, every stack why it ends. A frame that cannot be vouched for is not shown.
+//! - All registers are tracked, each known or not; a rule that needs an unknown one ends the stack.
+//! - Registers, memory and CFI are hostile: every loop is bounded, and nothing panics.
+//!
+//! Targets are x86_64.
+#![deny(missing_docs)]
+
+mod callee;
+mod demangle;
+mod diagnose;
+mod expression;
+mod names;
+mod registers;
+mod replay;
+mod row;
+mod rules;
+mod step;
+mod trampoline;
+mod walk;
+
+pub use replay::unwind_from_snapshot;
+pub use walk::{MAX_FRAMES, Unwound, unwind};

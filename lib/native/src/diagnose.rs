@@ -1,0 +1,45 @@
+//! What a reader must know of a stack that ends early.
+
+use pyst_elf::ModuleTable;
+use pyst_snapshot::payload::{Diagnostic, NativeFrame, NativeStack, Severity, StackEnd};
+
+/// A diagnostic for a stack that does not end where the thread began.
+pub(crate) fn diagnose(stack: &NativeStack, modules: &ModuleTable) -> Option<Diagnostic> {
+    let (severity, code, reason) = match stack.end {
+        StackEnd::COMPLETE | StackEnd::ZERO_RETURN_ADDRESS | StackEnd::STACK_SWITCH => return None,
+        // Whoever could not get the registers has said so.
+        StackEnd::NO_REGISTERS => return None,
+        StackEnd::STACK_TRUNCATED => (Severity::INFO, "stack-truncated", "only a stated part of the stack was read"),
+        StackEnd::FRAME_LIMIT => (Severity::INFO, "frame-limit", "more frames are not followed"),
+        StackEnd::NO_CFI => {
+            (Severity::INFO, "no-cfi", "no file has unwind information for this code, and it keeps no frame pointer")
+        }
+        StackEnd::NO_MODULE => (Severity::INFO, "no-module", "the code that runs, or ran next, belongs to no file"),
+        StackEnd::NOT_RECORDED => {
+            (Severity::LOSS, "stack-incomplete", "the snapshot lacks what is needed to go on; capture it again")
+        }
+        StackEnd::UNREADABLE => (Severity::LOSS, "stack-incomplete", "memory needed to go on could not be read"),
+        StackEnd::BAD_CFI => {
+            (Severity::LOSS, "stack-incomplete", "the unwind information is malformed or needs a lost register")
+        }
+        StackEnd::LOOP => (Severity::LOSS, "stack-incomplete", "the same frame came twice: the stack is damaged"),
+        StackEnd::STACK_DID_NOT_GROW => {
+            (Severity::LOSS, "stack-incomplete", "the next frame would lie below this one: the stack is damaged")
+        }
+        _ => (Severity::LOSS, "stack-incomplete", "it cannot be followed further"),
+    };
+    let count = stack.frames.len();
+    let place = stack.frames.last().map_or_else(String::new, |frame| place(frame, modules));
+    let message = format!("the native stack ends after {count} frames{place}: {reason}");
+    Some(Diagnostic::new(severity, code, message).on(stack.tid))
+}
+
+fn place(frame: &NativeFrame, modules: &ModuleTable) -> String {
+    let module = frame.module.and_then(|module| modules.get(pyst_elf::ModuleId(module)));
+    match module {
+        Some(module) => {
+            format!(", at pc {} ({} + {})", frame.pc, module.path.escaped(), frame.pc.to_svma(module.bias))
+        }
+        None => format!(", at pc {}", frame.pc),
+    }
+}

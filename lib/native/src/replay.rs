@@ -1,0 +1,52 @@
+//! Unwinds from a snapshot alone.
+
+use crate::walk::{Unwound, unwind};
+use pyst_elf::{Fallback, Files, ModuleTable, RecordedFiles};
+use pyst_memory::Image;
+use pyst_snapshot::payload::{Capture, Diagnostic, Modules, Native, Severity, Threads};
+use pyst_snapshot::{Payload, PayloadError, Snapshot};
+
+/// The native stacks of a snapshot. Questions that it has no answer to go to `local` files, if there are any.
+pub fn unwind_from_snapshot(snapshot: &Snapshot, local: Option<&dyn Files>) -> (Native, Vec<Diagnostic>) {
+    let mut diagnostics = Vec::new();
+    let capture: Capture = section(snapshot, &mut diagnostics);
+    let threads: Threads = section(snapshot, &mut diagnostics);
+    let modules: Modules = section(snapshot, &mut diagnostics);
+    if capture.python_only() {
+        let message = "the snapshot was taken with --python-only and holds no native stacks";
+        diagnostics.push(Diagnostic::new(Severity::INFO, "python-only", message));
+        return (Native::default(), diagnostics);
+    }
+    let (memory, errors) = Image::of_snapshot(snapshot);
+    diagnostics.extend(errors.iter().map(unusable));
+    let (recorded, errors) = RecordedFiles::of_snapshot(snapshot);
+    diagnostics.extend(errors.iter().map(unusable));
+
+    let modules = ModuleTable::new(&modules);
+    let unwound = match local {
+        Some(local) => unwind(&threads, capture.arch, &memory, &modules, &Fallback(recorded, local)),
+        None => unwind(&threads, capture.arch, &memory, &modules, &recorded),
+    };
+    let Unwound { native, diagnostics: more } = unwound;
+    diagnostics.extend(more);
+    (native, diagnostics)
+}
+
+fn section<P: Payload + Default>(snapshot: &Snapshot, diagnostics: &mut Vec<Diagnostic>) -> P {
+    match snapshot.get() {
+        Ok(Some(payload)) => payload,
+        Ok(None) => {
+            let message = format!("the snapshot has no {} section: it cannot be unwound", P::KIND.name());
+            diagnostics.push(Diagnostic::new(Severity::LOSS, "section-missing", message));
+            P::default()
+        }
+        Err(error) => {
+            diagnostics.push(unusable(&error));
+            P::default()
+        }
+    }
+}
+
+fn unusable(error: &PayloadError) -> Diagnostic {
+    Diagnostic::new(Severity::LOSS, "section-unusable", error.to_string())
+}

@@ -1,0 +1,69 @@
+//! Applies compiled rules: this frame's registers to its caller's.
+
+use crate::expression::evaluate;
+use crate::registers::{RIP, RSP, RegisterFile};
+use crate::row::{Cfa, Row, Rule};
+use pyst_memory::{Memory, MemoryExt, ReadError};
+use pyst_snapshot::Address;
+
+/// Why a caller could not be found.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Failure {
+    /// Bytes could not be had.
+    Memory(ReadError),
+    /// A rule is malformed, or needs a register that is not known.
+    BadCfi,
+}
+
+impl From<ReadError> for Failure {
+    fn from(error: ReadError) -> Failure {
+        Failure::Memory(error)
+    }
+}
+
+/// The canonical frame address.
+pub(crate) fn cfa(row: &Row, registers: &RegisterFile, memory: &dyn Memory) -> Result<u64, Failure> {
+    match &row.cfa {
+        Cfa::Offset(register, offset) => {
+            let base = registers.get(*register).ok_or(Failure::BadCfi)?;
+            base.checked_add_signed(*offset).ok_or(Failure::BadCfi)
+        }
+        Cfa::Expression(expression) => evaluate(expression, None, registers, memory),
+    }
+}
+
+/// The registers of the caller. Its rip is unknown when the rules say that there is no caller.
+pub(crate) fn caller(
+    row: &Row,
+    cfa: u64,
+    registers: &RegisterFile,
+    memory: &dyn Memory,
+) -> Result<RegisterFile, Failure> {
+    let mut caller = registers.kept_for_caller();
+    caller.set(RSP, Some(cfa));
+    let mut states_return_address = false;
+    for (number, rule) in &row.rules {
+        let value = match rule {
+            Rule::Undefined => None,
+            Rule::Same => registers.get(*number),
+            Rule::Register(other) => registers.get(*other),
+            Rule::Constant(value) => Some(*value),
+            Rule::Offset(offset) => Some(cfa.wrapping_add_signed(*offset)),
+            Rule::AtOffset(offset) => Some(memory.read_u64(Address(cfa.wrapping_add_signed(*offset)))?),
+            Rule::Expression(expression) => Some(evaluate(expression, Some(cfa), registers, memory)?),
+            Rule::AtExpression(expression) => {
+                let address = evaluate(expression, Some(cfa), registers, memory)?;
+                Some(memory.read_u64(Address(address))?)
+            }
+        };
+        if *number == RIP {
+            states_return_address = true;
+            if value.is_none() && *rule != Rule::Undefined {
+                return Err(Failure::BadCfi);
+            }
+        }
+        caller.set(*number, value);
+    }
+    // A function that does not say where its return address is, is not described at all.
+    if states_return_address { Ok(caller) } else { Err(Failure::BadCfi) }
+}

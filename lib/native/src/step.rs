@@ -1,0 +1,239 @@
+//! One step: from a frame to its caller.
+
+use crate::callee::follows_call;
+use crate::registers::{RBP, RIP, RSP, RegisterFile};
+use crate::row::{Row, Scratch, compile};
+use crate::rules::{self, Failure};
+use crate::trampoline;
+use pyst_elf::{Answer, Files, ModuleId, ModuleTable};
+use pyst_memory::{Memory, MemoryExt, ReadError};
+use pyst_snapshot::payload::{FoundBy, StackEnd, StackV1 as Stack};
+use pyst_snapshot::{Address, Svma};
+use std::collections::HashMap;
+use std::rc::Rc;
+
+/// How far a frame pointer may lie from sp where the bounds of the stack are not known, in bytes.
+const MAX_FRAME: u64 = 1 << 20;
+
+/// A frame whose caller is looked for.
+#[derive(Clone, Debug)]
+pub(crate) struct Frame {
+    pub(crate) registers: RegisterFile,
+    pub(crate) found_by: FoundBy,
+}
+
+impl Frame {
+    pub(crate) fn pc(&self) -> Address {
+        Address(self.registers.get(RIP).unwrap_or(0))
+    }
+
+    pub(crate) fn sp(&self) -> Address {
+        Address(self.registers.get(RSP).unwrap_or(0))
+    }
+
+    /// Whether pc is the next instruction rather than a return address: the frame runs, or a signal interrupted it.
+    pub(crate) fn is_exact(&self) -> bool {
+        matches!(self.found_by, FoundBy::CONTEXT | FoundBy::SIGNAL_TRAMPOLINE)
+    }
+
+    /// An address within the instruction that runs. A return address is the first one after it, and after a call of a
+    /// function that does not return it may belong to another function.
+    pub(crate) fn lookup(&self) -> Address {
+        if self.is_exact() { self.pc() } else { Address(self.pc().0.wrapping_sub(1)) }
+    }
+}
+
+/// What a step came to.
+#[derive(Debug)]
+pub(crate) struct Stepped {
+    /// The frame's CFA, where it became known.
+    pub(crate) cfa: Option<Address>,
+    /// The frame is the kernel's signal frame; its caller is what the signal interrupted.
+    pub(crate) trampoline: bool,
+    /// The caller, or why there is none.
+    pub(crate) caller: Result<Frame, StackEnd>,
+}
+
+impl Stepped {
+    fn ended(end: StackEnd) -> Stepped {
+        Stepped { cfa: None, trampoline: false, caller: Err(end) }
+    }
+}
+
+/// Finds callers. Rules once compiled are kept: threads share most of their frames.
+pub(crate) struct Stepper<'a> {
+    pub(crate) memory: &'a dyn Memory,
+    pub(crate) modules: &'a ModuleTable,
+    pub(crate) files: &'a dyn Files,
+    rows: HashMap<(ModuleId, Svma), Covered>,
+    scratch: Scratch,
+}
+
+/// What CFI says at an svma.
+#[derive(Clone)]
+enum Covered {
+    Row(Rc<Row>),
+    Malformed,
+    NotRecorded,
+    Not,
+}
+
+impl<'a> Stepper<'a> {
+    pub(crate) fn new(memory: &'a dyn Memory, modules: &'a ModuleTable, files: &'a dyn Files) -> Stepper<'a> {
+        Stepper { memory, modules, files, rows: HashMap::new(), scratch: Scratch::new_in() }
+    }
+
+    /// The caller of `frame`.
+    pub(crate) fn step(&mut self, frame: &Frame, stack: Option<&Stack>) -> Stepped {
+        let located = self.modules.locate(frame.lookup());
+        let covered = located.map_or(Covered::Not, |(module, svma)| self.covered(module, svma));
+        match covered {
+            Covered::Row(row) if !self.is_trampoline_after(&row, frame, located) => self.by_cfi(&row, frame, stack),
+            Covered::Malformed => Stepped::ended(StackEnd::BAD_CFI),
+            Covered::NotRecorded => Stepped::ended(StackEnd::NOT_RECORDED),
+            Covered::Row(_) => self.by_trampoline(frame, stack),
+            Covered::Not if trampoline::is_at(frame.pc(), self.memory) => self.by_trampoline(frame, stack),
+            Covered::Not if self.is_bad_call(frame, located.is_some()) => self.by_bad_call(frame, stack),
+            Covered::Not => self.by_frame_pointer(frame, stack).unwrap_or_else(|| {
+                Stepped::ended(if located.is_some() { StackEnd::NO_CFI } else { StackEnd::NO_MODULE })
+            }),
+        }
+    }
+
+    fn covered(&mut self, module: ModuleId, svma: Svma) -> Covered {
+        if let Some(covered) = self.rows.get(&(module, svma)) {
+            return covered.clone();
+        }
+        let covered = match self.files.cfi(module, svma) {
+            Answer::Found(entry) => match compile(&entry, svma, &mut self.scratch) {
+                Some(row) => Covered::Row(Rc::new(row)),
+                None => Covered::Malformed,
+            },
+            Answer::Absent => Covered::Not,
+            Answer::NotRecorded => Covered::NotRecorded,
+        };
+        self.rows.insert((module, svma), covered.clone());
+        covered
+    }
+
+    /// Whether the function that `row` is of ends right before pc, where a trampoline without CFI starts. A handler
+    /// "returns" to the trampoline's first instruction, so what lies before it was never called.
+    fn is_trampoline_after(&self, row: &Row, frame: &Frame, located: Option<(ModuleId, Svma)>) -> bool {
+        let at_end = located.is_some_and(|(_, svma)| svma.0.checked_add(1) == Some(row.end.0));
+        !frame.is_exact() && !row.signal && at_end && trampoline::is_at(frame.pc(), self.memory)
+    }
+
+    fn by_cfi(&self, row: &Row, frame: &Frame, stack: Option<&Stack>) -> Stepped {
+        let cfa = match rules::cfa(row, &frame.registers, self.memory) {
+            Ok(cfa) => cfa,
+            Err(failure) => return Stepped::ended(end_of(failure, stack)),
+        };
+        let found_by = if row.signal { FoundBy::SIGNAL_TRAMPOLINE } else { FoundBy::CFI };
+        // A handler may run on a stack of its own, above or below the one it interrupted.
+        if !row.signal && cfa <= frame.sp().0 {
+            return Stepped::ended(StackEnd::STACK_DID_NOT_GROW);
+        }
+        let caller = match rules::caller(row, cfa, &frame.registers, self.memory) {
+            Ok(registers) if registers.get(RIP).is_none() => Err(StackEnd::COMPLETE),
+            Ok(registers) => self.accept(Frame { registers, found_by }),
+            Err(failure) => Err(end_of(failure, stack)),
+        };
+        Stepped { cfa: Some(Address(cfa)), trampoline: row.signal, caller }
+    }
+
+    fn by_trampoline(&self, frame: &Frame, stack: Option<&Stack>) -> Stepped {
+        let registers = match trampoline::interrupted(frame.sp().0, self.memory) {
+            Ok(registers) => registers,
+            Err(failure) => return Stepped { trampoline: true, ..Stepped::ended(end_of(failure, stack)) },
+        };
+        let cfa = registers.get(RSP).map(Address);
+        let caller = Ok(Frame { registers, found_by: FoundBy::SIGNAL_TRAMPOLINE });
+        Stepped { cfa, trampoline: true, caller }
+    }
+
+    /// Whether pc came from a call through a wild pointer. Its frame has nothing but the return address. Code that is
+    /// mapped in no module, as a JIT makes it, can be read or was not recorded, and is no such thing.
+    fn is_bad_call(&self, frame: &Frame, in_module: bool) -> bool {
+        let unmapped = || matches!(self.memory.read_array::<1>(frame.pc()), Err(ReadError::Unreadable(_)));
+        frame.is_exact() && !in_module && (frame.pc().is_null() || unmapped())
+    }
+
+    fn by_bad_call(&self, frame: &Frame, stack: Option<&Stack>) -> Stepped {
+        let sp = frame.sp();
+        let return_address = match self.memory.read_u64(sp) {
+            Ok(value) => Address(value),
+            Err(error) => return Stepped::ended(end_of(error.into(), stack)),
+        };
+        let Some(cfa) = sp.checked_add(8).filter(|_| self.returns_to(return_address)) else {
+            return Stepped::ended(StackEnd::NO_MODULE);
+        };
+        // The function that was called never ran, so all that it would have kept is there.
+        let mut registers = frame.registers.kept_for_caller();
+        registers.set(RSP, Some(cfa.0));
+        registers.set(RIP, Some(return_address.0));
+        let caller = Ok(Frame { registers, found_by: FoundBy::BAD_CALL });
+        Stepped { cfa: Some(cfa), trampoline: false, caller }
+    }
+
+    /// The caller by a frame pointer, if all that can be checked speaks for it.
+    fn by_frame_pointer(&self, frame: &Frame, stack: Option<&Stack>) -> Option<Stepped> {
+        let (sp, pointer) = (frame.sp(), Address(frame.registers.get(RBP)?));
+        let cfa = pointer.checked_add(16)?;
+        let bounds = stack.map(|stack| stack.mapping).filter(|mapping| mapping.contains(sp));
+        let in_stack = match bounds {
+            Some(mapping) => cfa <= mapping.end,
+            None => pointer.0.wrapping_sub(sp.0) < MAX_FRAME,
+        };
+        if pointer < sp || !pointer.0.is_multiple_of(8) || !in_stack {
+            return None;
+        }
+        let saved = self.memory.read_u64(pointer).ok()?;
+        let return_address = self.memory.read_address(pointer.checked_add(8)?).ok()?;
+        if !self.returns_to(return_address) {
+            return None;
+        }
+        // The other registers that the function must keep may be anywhere.
+        let mut registers = RegisterFile::unknown();
+        registers.set(RBP, Some(saved));
+        registers.set(RSP, Some(cfa.0));
+        registers.set(RIP, Some(return_address.0));
+        let caller = Ok(Frame { registers, found_by: FoundBy::FRAME_POINTER });
+        Some(Stepped { cfa: Some(cfa), trampoline: false, caller })
+    }
+
+    /// Whether a value found without CFI is a return address: in a module, and after a call as far as one can see.
+    fn returns_to(&self, address: Address) -> bool {
+        let lookup = Address(address.0.wrapping_sub(1));
+        self.modules.locate(lookup).is_some() && follows_call(address, self.memory).unwrap_or(true)
+    }
+
+    /// A caller that CFI named, unless its pc cannot be code.
+    fn accept(&self, frame: Frame) -> Result<Frame, StackEnd> {
+        let pc = frame.pc();
+        // What a signal interrupted may well have jumped to nowhere.
+        if frame.found_by == FoundBy::SIGNAL_TRAMPOLINE {
+            return Ok(frame);
+        }
+        if pc.is_null() {
+            return Err(StackEnd::ZERO_RETURN_ADDRESS);
+        }
+        let unmapped = || matches!(self.memory.read_array::<1>(pc), Err(ReadError::Unreadable(_)));
+        if self.modules.locate(frame.lookup()).is_none() && unmapped() {
+            return Err(StackEnd::NO_MODULE);
+        }
+        Ok(frame)
+    }
+}
+
+/// Why a stack ends when its caller could not be found so.
+fn end_of(failure: Failure, stack: Option<&Stack>) -> StackEnd {
+    match failure {
+        Failure::BadCfi | Failure::Memory(ReadError::TooLong { .. }) => StackEnd::BAD_CFI,
+        Failure::Memory(ReadError::Unreadable(_)) => StackEnd::UNREADABLE,
+        Failure::Memory(ReadError::NotRecorded(range)) => {
+            let past_cap =
+                |stack: &Stack| stack.truncated && range.end > stack.read.end && stack.mapping.contains(range.start);
+            if stack.is_some_and(past_cap) { StackEnd::STACK_TRUNCATED } else { StackEnd::NOT_RECORDED }
+        }
+    }
+}

@@ -1,0 +1,106 @@
+//! Walks the stacks of all threads.
+
+use crate::diagnose::diagnose;
+use crate::names::Names;
+use crate::registers::{RegisterFile, is_callee_saved};
+use crate::step::{Frame, Stepper};
+use pyst_elf::{Files, ModuleId, ModuleTable};
+use pyst_memory::Memory;
+use pyst_snapshot::Svma;
+use pyst_snapshot::payload::{
+    Arch, Diagnostic, FoundBy, Native, NativeFrame, NativeStack, Severity, StackEnd, Thread, Threads,
+};
+use std::collections::HashSet;
+
+/// The most frames a thread is shown with. A stack of 8 MiB holds about as many of the smallest that call anything.
+pub const MAX_FRAMES: usize = 1 << 16;
+
+/// The stacks, and what is to be said of them.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct Unwound {
+    /// The stack of each thread.
+    pub native: Native,
+    /// What went wrong.
+    pub diagnostics: Vec<Diagnostic>,
+}
+
+/// Unwinds every thread and names its frames. A thread without registers gets a stack of no frames.
+///
+/// The stack bytes must be in `memory`. Code is read too, a few bytes and only where no CFI covers a pc; code that is not
+/// to be had is taken for what it seems to be.
+pub fn unwind(threads: &Threads, arch: Arch, memory: &dyn Memory, modules: &ModuleTable, files: &dyn Files) -> Unwound {
+    if arch != Arch::X86_64 {
+        let message = format!("native stacks of {} are not unwound by this version", arch.name());
+        let diagnostic = Diagnostic::new(Severity::LOSS, "unsupported-architecture", message);
+        return Unwound { native: Native::default(), diagnostics: vec![diagnostic] };
+    }
+    let mut stepper = Stepper::new(memory, modules, files);
+    let walks: Vec<Walk> = threads.threads.iter().map(|thread| walk(thread, &mut stepper)).collect();
+
+    let mut diagnostics = Vec::new();
+    let mut names = Names::new(files, walks.iter().flat_map(|walk| &walk.lookups).filter_map(|lookup| *lookup));
+    let mut stacks = Vec::with_capacity(walks.len());
+    for mut walk in walks {
+        for (frame, lookup) in walk.stack.frames.iter_mut().zip(walk.lookups) {
+            frame.calls = lookup.and_then(|(module, svma)| names.call(module, svma)).into_iter().collect();
+        }
+        diagnostics.extend(diagnose(&walk.stack, modules));
+        stacks.push(walk.stack);
+    }
+    stacks.sort_by_key(|stack| stack.tid);
+    Unwound { native: Native { functions: names.into_functions(), stacks }, diagnostics }
+}
+
+/// A stack, and where the symbol of each frame is to be looked up.
+struct Walk {
+    stack: NativeStack,
+    lookups: Vec<Option<(ModuleId, Svma)>>,
+}
+
+fn walk(thread: &Thread, stepper: &mut Stepper<'_>) -> Walk {
+    let mut walk = Walk {
+        stack: NativeStack { tid: thread.tid, frames: Vec::new(), end: StackEnd::NO_REGISTERS },
+        lookups: Vec::new(),
+    };
+    let Some(registers) = &thread.registers else { return walk };
+    let mut frame = Frame { registers: RegisterFile::of_thread(registers), found_by: FoundBy::CONTEXT };
+    let mut seen = HashSet::new();
+    loop {
+        let stepped = stepper.step(&frame, thread.stack.as_ref());
+        // musl has no end marker, and damaged stacks go in circles through signal frames.
+        if let Some(cfa) = stepped.cfa
+            && !seen.insert((frame.pc(), cfa))
+        {
+            walk.stack.end = StackEnd::LOOP;
+            return walk;
+        }
+        let lookup = if stepped.trampoline { frame.pc() } else { frame.lookup() };
+        let located = stepper.modules.locate(lookup);
+        walk.lookups.push(located);
+        walk.stack.frames.push(NativeFrame {
+            pc: frame.pc(),
+            sp: frame.sp(),
+            cfa: stepped.cfa,
+            found_by: frame.found_by,
+            module: located.map(|(module, _)| module.0),
+            registers: shown_registers(&frame),
+            calls: Vec::new(),
+        });
+        frame = match stepped.caller {
+            Ok(_) if walk.stack.frames.len() >= MAX_FRAMES => {
+                walk.stack.end = StackEnd::FRAME_LIMIT;
+                return walk;
+            }
+            Ok(caller) => caller,
+            Err(end) => {
+                walk.stack.end = end;
+                return walk;
+            }
+        };
+    }
+}
+
+/// Where a thread stands, or stood when a signal came, every register is worth showing; in a caller those that are kept.
+fn shown_registers(frame: &Frame) -> Vec<pyst_snapshot::payload::Register> {
+    frame.registers.known(|number| frame.is_exact() || is_callee_saved(number))
+}
