@@ -1,0 +1,33 @@
+//! The command line of `pyst-unwind`.
+
+use clap::Parser;
+use pyst_cli::{OutputArgs, StageInput};
+
+/// Adds native frames to a snapshot
+///
+/// Reads snapshots, unwinds every thread by its call-frame information, names the functions, and writes the snapshots with
+/// the native frames added. It commutes with pyst-py.
+///
+/// Everything it needs travels in the snapshot. What a snapshot lacks is looked up in the files of this machine where their
+/// build-ids match, unless --snapshot-only forbids it.
+#[derive(Parser, Clone, Debug)]
+#[command(name = "pyst-unwind", version, long_version = concat!(env!("CARGO_PKG_VERSION"), "\n", "snapshot format 1, report schema 1"))]
+#[command(after_help = "Exit status: 0 complete, 1 failed, 2 usage, 3 partial.")]
+pub struct Args {
+    /// Where the snapshots come from.
+    #[command(flatten)]
+    pub input: StageInput,
+
+    /// Use nothing but what the snapshot holds
+    #[arg(long)]
+    pub snapshot_only: bool,
+
+    /// Where the snapshots go.
+    #[command(flatten)]
+    pub output: OutputArgs,
+
+    /// Say how each stack was found and why it ends
+    #[arg(short, long)]
+    pub verbose: bool,
+}
+
