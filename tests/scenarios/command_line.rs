@@ -1,0 +1,134 @@
+//! The manners of the command line: versions, usage errors, where output goes.
+
+use anyhow::{Context, Result, ensure};
+use pyst_tests::{Pipeline, Scenario, Target, Tool, analyse, grab, interpreters, run, run_with_input, tool};
+use std::fs;
+use std::os::unix::fs::PermissionsExt;
+use std::process::Command;
+
+#[test]
+fn versions_and_help() {
+    let scenario = Scenario::new("versions and help");
+    for one in Tool::ALL {
+        scenario.on(one.name(), || {
+            let version = run(tool(one).arg("--version"))?.expect_status(0)?.text();
+            ensure!(version.starts_with(&format!("{} {}", one.name(), env!("CARGO_PKG_VERSION"))), "{version}");
+            ensure!(version.contains("snapshot format 1") && version.contains("report schema 1"), "{version}");
+            let help = run(tool(one).arg("--help"))?.expect_status(0)?.text();
+            ensure!(help.contains("Usage:") && help.contains(one.name()), "{help}");
+            let wrong = run(tool(one).arg("--no-such-option"))?;
+            ensure!(wrong.status == Some(2) && wrong.stdout.is_empty() && !wrong.stderr.is_empty(), "{wrong:?}");
+            Ok(())
+        });
+    }
+    scenario.on("pyst-grab without arguments", || {
+        let wrong = grab::<&str>([])?;
+        ensure!(wrong.status == Some(2), "{wrong:?}");
+        Ok(())
+    });
+    scenario.finish();
+}
+
+#[test]
+fn a_file_named_by_o_is_whole_private_and_says_what_a_pipe_says() {
+    let scenario = Scenario::new("-o FILE");
+    scenario.on("all", || {
+        let target = Target::start(&interpreters()[0], "five_frames.py", &[])?;
+        let folder = tempfile::tempdir()?;
+        let file = folder.path().join("hang.pyst");
+        let path = file.to_string_lossy().into_owned();
+        let quiet = grab([&target.pid().to_string(), "-o", &path])?.expect_status(0)?;
+        ensure!(quiet.stdout.is_empty() && quiet.stderr.is_empty(), "{quiet:?}");
+        ensure!(fs::metadata(&file)?.permissions().mode() & 0o777 == 0o600, "not private");
+        ensure!(fs::read_dir(folder.path())?.count() == 1, "something was left over");
+        analyse(&fs::read(&file)?)?.agrees_with(target.account())?;
+
+        // A file as an argument, as `-`, and on standard input are the same.
+        let of = |arguments: &[&str], input: &[u8]| -> Result<Vec<u8>> {
+            Ok(run_with_input(tool(Tool::Py).args(arguments), input)?.expect_status(0)?.stdout)
+        };
+        let bytes = fs::read(&file)?;
+        ensure!(of(&[&path], b"")? == of(&["-"], &bytes)? && of(&[], &bytes)? == of(&["-", "-o", "-"], &bytes)?);
+
+        // A FIFO is written in place.
+        let fifo = folder.path().join("fifo");
+        nix::unistd::mkfifo(&fifo, nix::sys::stat::Mode::S_IRWXU)?;
+        let line = format!("cat {} & {} {path} -o {}; wait", fifo.display(), Tool::Py.path().display(), fifo.display());
+        let through = run(Command::new("bash").args(["-c", &line]))?.expect_status(0)?;
+        ensure!(through.stdout == of(&[&path], b"")?, "another stream through a FIFO");
+        Ok(())
+    });
+    scenario.finish();
+}
+
+#[test]
+fn a_name_that_is_both_a_pid_and_a_file_can_be_told_apart() {
+    let scenario = Scenario::new("--pid and --core");
+    scenario.on("all", || {
+        let target = Target::start(&interpreters()[0], "five_frames.py", &[])?;
+        let pid = target.pid().to_string();
+        let folder = tempfile::tempdir()?;
+        fs::write(folder.path().join(&pid), "no core")?;
+        let with = |arguments: &[&str]| run(tool(Tool::Grab).args(arguments).current_dir(folder.path()));
+        analyse(&with(&["--pid", &pid])?.expect_status(0)?.stdout)?.agrees_with(target.account())?;
+        ensure!(with(&["--core", &pid])?.status == Some(1), "--core takes the pid");
+        ensure!(with(&["--pid", "--core", &pid])?.status == Some(2), "both at once");
+        Ok(())
+    });
+    scenario.finish();
+}
+
+#[test]
+fn formats_and_threads_are_chosen() {
+    let scenario = Scenario::new("formats");
+    for interpreter in interpreters() {
+        scenario.on(&interpreter.name, || {
+            let target = Target::start(interpreter, "eight_threads.py", &[])?;
+            let snapshot = grab([target.pid().to_string()])?.expect_status(0)?.stdout;
+            let of = |arguments: &[&str]| -> Result<String> {
+                let outputs = Pipeline::from_snapshot_only(arguments).run(&snapshot)?;
+                Ok(outputs.into_iter().next_back().context("no stage")?.expect_status(0)?.text())
+            };
+            let text = of(&[])?;
+            for thread in &target.account().threads {
+                ensure!(
+                    text.contains(&format!("Traceback for thread {} (", thread.tid)),
+                    "thread {}: {text}",
+                    thread.tid
+                );
+                for frame in &thread.frames {
+                    let line = format!(
+                        "(Python) File \"{}\", line {}, in {}",
+                        frame.file,
+                        frame.line.unwrap_or(0),
+                        frame.function
+                    );
+                    ensure!(text.contains(&line), "`{line}` is not in:\n{text}");
+                }
+            }
+            ensure!(text.matches("(most recent call last):").count() == 8);
+            ensure!(text.contains("\n        time.sleep(account.FOREVER)\n"), "no source lines: {text}");
+            ensure!(of(&["--format", "text"])? == text, "text is not the default");
+            let (pretty, line) = (of(&["--format", "json"])?, of(&["--format", "jsonl"])?);
+            ensure!(line.lines().count() == 1 && pretty.lines().count() > 100);
+            let values: [serde_json::Value; 2] = [serde_json::from_str(&pretty)?, serde_json::from_str(&line)?];
+            ensure!(values[0] == values[1], "json and jsonl differ");
+
+            let bare = grab(["--no-source", &target.pid().to_string()])?.expect_status(0)?.stdout;
+            let report = analyse(&bare)?;
+            report.agrees_with(target.account())?;
+            ensure!(report.threads()[0].frames().iter().all(|frame| frame["source"].is_null()), "--no-source");
+            let python = grab(["--python-only", &target.pid().to_string()])?.expect_status(0)?.stdout;
+            let outputs = Pipeline {
+                stages: vec![(Tool::Py, Vec::new())],
+                ..Pipeline::from_snapshot_only(&["--format", "json"])
+            };
+            let outputs = outputs.run(&python)?;
+            let report = pyst_tests::Report::parse(&outputs.last().context("no stage")?.stdout)?;
+            report.agrees_with(target.account())?;
+            ensure!(python.len() < snapshot.len(), "--python-only is no smaller");
+            Ok(())
+        });
+    }
+    scenario.finish();
+}

@@ -1,0 +1,133 @@
+//! What the text says of a core file: the header that PyStack prints, without its two errors there.
+
+use anyhow::{Context, Result, ensure};
+use nix::sys::signal::Signal;
+use pyst_tests::{
+    Pipeline, Scenario, Target, gcore, grab, has_program, interpreters, kernel_core, kernel_cores_are_files,
+};
+use std::path::PathBuf;
+
+#[test]
+fn a_core_taken_on_demand_is_said_to_be_one() {
+    let scenario = Scenario::new("core header, gcore");
+    if !has_program("gcore") {
+        return scenario.skip("all", "gdb is not installed");
+    }
+    for interpreter in interpreters() {
+        scenario.on(&interpreter.name, || {
+            let target = Target::start(interpreter, "five_frames.py", &[])?;
+            let text = text_of(&[gcore(&target)?])?;
+            common(&text, &target)?;
+            contains(&text, "The core file seems to have been generated on demand (the process did not crash)")?;
+            ensure!(!text.contains("died due"), "it did not die: {text}");
+            ensure!(text.contains("zombie: False"), "zombie? {text}");
+            Ok(())
+        });
+    }
+    scenario.finish();
+}
+
+#[test]
+fn the_signal_that_ended_a_process_is_told_with_its_sender_or_the_address() {
+    let scenario = Scenario::new("core header, kernel");
+    if let Err(reason) = kernel_cores_are_files() {
+        return scenario.skip("all", &reason);
+    }
+    for interpreter in interpreters().iter().filter(|one| one.root.is_none()) {
+        scenario.on(&format!("{}, SIGABRT", interpreter.name), || {
+            let mut target = Target::start(interpreter, "five_frames.py", &[])?;
+            let text = text_of(&[kernel_core(&mut target, Signal::SIGABRT)?])?;
+            common(&text, &target)?;
+            contains(
+                &text,
+                &format!("The process died due receiving signal SIGABRT sent by pid {}", std::process::id()),
+            )
+        });
+        scenario.on(&format!("{}, SIGSEGV", interpreter.name), || {
+            let mut target = Target::start(interpreter, "crash.py", &[])?;
+            // faulthandler is not in the way: it was registered for SIGUSR1 alone.
+            let core = kernel_core(&mut target, Signal::SIGUSR2)?;
+            let text = text_of(&[core])?;
+            common(&text, &target)?;
+            contains(&text, "The process died due a segmentation fault accessing address: 0x1234")?;
+            contains(&text, "in crash")
+        });
+    }
+    scenario.finish();
+}
+
+#[test]
+fn the_executable_of_a_core_may_be_named() {
+    let scenario = Scenario::new("core with executable");
+    if !has_program("gcore") {
+        return scenario.skip("all", "gdb is not installed");
+    }
+    for interpreter in interpreters() {
+        scenario.on(&interpreter.name, || {
+            let target = Target::start(interpreter, "five_frames.py", &[])?;
+            let text = text_of(&[gcore(&target)?, interpreter.host_exe()])?;
+            common(&text, &target)?;
+            contains(&text, "Using executable found")?;
+            contains(&text, "in innermost")
+        });
+    }
+    scenario.finish();
+}
+
+#[test]
+fn a_core_that_is_cut_off_says_so_and_still_shows_what_is_there() {
+    let scenario = Scenario::new("truncated core");
+    if !has_program("gcore") {
+        return scenario.skip("all", "gdb is not installed");
+    }
+    for interpreter in interpreters() {
+        scenario.on(&interpreter.name, || {
+            let target = Target::start(interpreter, "five_frames.py", &[])?;
+            let core = std::fs::read(gcore(&target)?)?;
+            for percent in [99, 90, 50, 10, 1] {
+                let cut = target.folder().join(format!("cut-{percent}"));
+                std::fs::write(&cut, &core[..core.len() / 100 * percent])?;
+                let snapshot = grab([&cut])?;
+                ensure!(
+                    matches!(snapshot.status, Some(0 | 1 | 3)),
+                    "{percent} %: {:?} {}",
+                    snapshot.status,
+                    snapshot.stderr
+                );
+                let outputs = Pipeline::from_snapshot_only(&["--all-threads"]).run(&snapshot.stdout)?;
+                let last = outputs.last().context("no output")?;
+                ensure!(!last.stderr.contains("panicked"), "{}", last.stderr);
+                ensure!(
+                    last.stderr.contains("trunc") || last.stderr.contains("cut off") || last.stderr.contains("missing"),
+                    "{percent} %, said nothing: {:?} {}",
+                    last.status,
+                    last.stderr
+                );
+            }
+            Ok(())
+        });
+    }
+    scenario.finish();
+}
+
+fn text_of(arguments: &[PathBuf]) -> Result<String> {
+    let snapshot = grab(arguments)?.expect_status(0)?.stdout;
+    let outputs = Pipeline::from_snapshot_only(&[]).run(&snapshot)?;
+    let last = outputs.last().context("no output")?.clone().expect_status(0)?;
+    Ok(last.text())
+}
+
+fn common(text: &str, target: &Target) -> Result<()> {
+    contains(text, "Using executable found in the core file: ")
+        .or_else(|_| contains(text, "Using executable found"))?;
+    contains(text, "Core file information:\n")?;
+    contains(text, &format!("pid: {} ppid: {} ", target.pid(), std::process::id()))?;
+    contains(text, "uid: ")?;
+    contains(text, " arguments: ")?;
+    Ok(())
+}
+
+fn contains(text: &str, words: &str) -> Result<()> {
+    ensure!(text.contains(words), "`{words}` is not in:\n{text}");
+    Ok(())
+}

@@ -1,0 +1,154 @@
+//! Python frames equal the target's own account of them: function, qualified name, file, line, columns and order; live,
+//! from gdb's cores and from the kernel's, on each interpreter.
+
+use anyhow::{Context, Result, ensure};
+use nix::sys::signal::Signal;
+use pyst_tests::{
+    Interpreter, Report, Scenario, Target, gcore, grab, has_program, interpreters, kernel_core, kernel_cores_are_files,
+    report_of,
+};
+
+#[test]
+fn one_thread() {
+    check("one thread", "five_frames.py");
+}
+
+#[test]
+fn eight_threads() {
+    check("eight threads", "eight_threads.py");
+}
+
+#[test]
+fn fifty_threads() {
+    check("fifty threads", "fifty_threads.py");
+}
+
+#[test]
+fn recursion() {
+    check("recursion", "recursion.py");
+}
+
+#[test]
+fn sorted_calls_its_key_function() {
+    check("sorted(key=)", "sorted_key.py");
+}
+
+#[test]
+fn reduce_calls_its_function() {
+    check("functools.reduce", "reduce.py");
+}
+
+#[test]
+fn a_ctypes_callback_three_levels_deep() {
+    check("ctypes callback", "ctypes_callback.py");
+}
+
+#[test]
+fn generators_that_run() {
+    check("generators", "generators.py");
+}
+
+#[test]
+fn throw_through_two_awaits() {
+    check("coro.throw()", "coroutine_throw.py");
+}
+
+#[test]
+fn an_asyncio_task_being_cancelled() {
+    check("asyncio cancellation", "asyncio_cancel.py");
+}
+
+#[test]
+fn long_qualified_names() {
+    check("closures", "closures.py");
+}
+
+#[test]
+fn names_that_are_not_ascii() {
+    check_as("non-ASCII names", "names.py", "関数_🦀.py");
+}
+
+fn check(scenario: &'static str, script: &str) {
+    check_as(scenario, script, script);
+}
+
+fn check_as(scenario: &'static str, script: &str, name: &str) {
+    let scenario = Scenario::new(scenario);
+    for interpreter in interpreters() {
+        let mut target = None;
+        scenario.on(&interpreter.name, || {
+            let target = target.insert(Target::start_as(interpreter, script, name, &[])?);
+            live(target)
+        });
+        let Some(mut target) = target else { continue };
+        let circumstance = format!("{}, gcore", interpreter.name);
+        if has_program("gcore") {
+            scenario.on(&circumstance, || from_gcore(&target));
+        } else {
+            scenario.skip(&circumstance, "gdb is not installed");
+        }
+        let circumstance = format!("{}, kernel core", interpreter.name);
+        match kernel_cores_are_files() {
+            Ok(()) => scenario.on(&circumstance, || from_kernel_core(interpreter, &mut target)),
+            Err(reason) => scenario.skip(&circumstance, &reason),
+        }
+    }
+    scenario.finish();
+}
+
+fn live(target: &Target) -> Result<()> {
+    let report = report_of([target.pid().to_string()])?;
+    let compared = report.agrees_with(target.account())?;
+    ensure!(compared > 0, "the account is empty");
+    ensure!(target.state()? == 'S', "the target does not sleep any more");
+    report.agrees_with_faulthandler(&target.faulthandler()?).context("faulthandler")?;
+    ensure!(report.json["snapshot"]["source"] == "live");
+    is_whole(&report)
+}
+
+fn from_gcore(target: &Target) -> Result<()> {
+    let core = gcore(target)?;
+    let report = report_of([&core])?;
+    report.agrees_with(target.account())?;
+    ensure!(report.json["process"]["signal"].is_null(), "taken on demand, yet: {}", report.json["process"]["signal"]);
+    is_core(&report, target)
+}
+
+fn from_kernel_core(interpreter: &Interpreter, target: &mut Target) -> Result<()> {
+    let core = kernel_core(target, Signal::SIGABRT)?;
+    let mut arguments = vec![core.clone()];
+    if interpreter.root.is_some() {
+        // The kernel notes paths as the target sees them; from outside of its root, only the executable can be named.
+        arguments.push(interpreter.host_exe());
+        let snapshot = grab(&arguments)?;
+        ensure!(matches!(snapshot.status, Some(0 | 3)), "exit status {:?}: {}", snapshot.status, snapshot.stderr);
+        let report = analyse_leniently(&snapshot.stdout)?;
+        report.agrees_with(target.account())?;
+        return is_core(&report, target);
+    }
+    let report = report_of(&arguments)?;
+    report.agrees_with(target.account())?;
+    is_core(&report, target)?;
+    ensure!(report.json["process"]["signal"]["number"] == 6 || report.json["process"]["signal"] == "SIGABRT");
+    is_whole(&report)
+}
+
+/// The report of a snapshot whose native side may have lost something, since the target's files are not all at hand.
+fn analyse_leniently(snapshot: &[u8]) -> Result<Report> {
+    let pipeline = pyst_tests::Pipeline::from_snapshot_only(&["--format", "json", "--all-threads"]);
+    let outputs = pipeline.run(snapshot)?;
+    Report::parse(&outputs.last().context("no output")?.stdout)
+}
+
+fn is_core(report: &Report, target: &Target) -> Result<()> {
+    ensure!(report.json["snapshot"]["source"] == "core");
+    ensure!(report.json["process"]["pid"] == target.pid(), "pid {}", report.json["process"]["pid"]);
+    Ok(())
+}
+
+/// Nothing was lost, and each Python frame has its place among the native ones.
+fn is_whole(report: &Report) -> Result<()> {
+    ensure!(report.json["snapshot"]["complete"] == true, "not complete: {}", report.json["diagnostics"]);
+    ensure!(report.codes().is_empty(), "diagnostics: {}", report.json["diagnostics"]);
+    Ok(())
+}

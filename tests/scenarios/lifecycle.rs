@@ -1,0 +1,114 @@
+//! Interpreters that are starting or shutting down, and targets that were stopped before.
+
+use anyhow::{Context, Result, ensure};
+use nix::sys::signal::Signal;
+use pyst_tests::{
+    Child, Interpreter, Output, Pipeline, Report, Scenario, Target, grab, interpreters, report_of, wait_until,
+};
+use std::fs;
+use std::os::unix::fs::symlink;
+use std::path::Path;
+use std::process::Stdio;
+
+#[test]
+fn an_interpreter_that_is_starting_is_said_to_be_one() {
+    let scenario = Scenario::new("starting interpreter");
+    for interpreter in interpreters() {
+        scenario.on(&interpreter.name, || {
+            let (child, _folder) = starting(interpreter)?;
+            check_phase(child.pid(), "interpreter-starting", "starting")
+        });
+    }
+    scenario.finish();
+}
+
+/// An interpreter that waits for the other end of a FIFO: the pyvenv.cfg beside the link that it was started by, which it reads
+/// before its runtime is initialized.
+fn starting(interpreter: &Interpreter) -> Result<(Child, tempfile::TempDir)> {
+    let folder = tempfile::Builder::new().prefix("pyst-venv-").tempdir_in(interpreter.temporary())?;
+    nix::unistd::mkfifo(&folder.path().join("pyvenv.cfg"), nix::sys::stat::Mode::S_IRWXU)?;
+    symlink(&interpreter.exe, folder.path().join("python"))?;
+    let inside = match &interpreter.root {
+        Some(root) => Path::new("/").join(folder.path().strip_prefix(root)?),
+        None => folder.path().to_owned(),
+    };
+    let linked = Interpreter { exe: inside.join("python"), ..interpreter.clone() };
+    let child = Child::spawn(linked.command().args(["-c", "pass"]).stdin(Stdio::null()))?;
+    wait_until("the interpreter to open its FIFO", 20, || {
+        let wchan = fs::read_to_string(format!("/proc/{}/wchan", child.pid())).ok()?;
+        (wchan == "wait_for_partner").then_some(())
+    })?;
+    Ok((child, folder))
+}
+
+#[test]
+fn an_interpreter_that_is_finalizing_is_said_to_be_one() {
+    let scenario = Scenario::new("finalizing interpreter");
+    for interpreter in interpreters() {
+        scenario.on(&interpreter.name, || {
+            let target = Target::start(interpreter, "finalizing.py", &["finalizing"])?;
+            check_phase(target.pid(), "interpreter-finalizing", "shutting down")
+        });
+    }
+    scenario.finish();
+}
+
+/// The report says so, in JSON and in one line of words with the hint, and has the native side all the same.
+fn check_phase(pid: u32, code: &str, words: &str) -> Result<()> {
+    let snapshot = grab([pid.to_string()])?;
+    ensure!(snapshot.status == Some(0), "pyst-grab: {:?} {}", snapshot.status, snapshot.stderr);
+    let of = |format: &[&str]| -> Result<Output> {
+        let outputs = Pipeline::from_snapshot_only(format).run(&snapshot.stdout)?;
+        let quiet = outputs.iter().rev().skip(1).all(|output| output.stderr.is_empty());
+        ensure!(quiet, "a stage in the middle speaks: {outputs:?}");
+        outputs.into_iter().next_back().context("no output")?.expect_status(0)
+    };
+    let json = of(&["--format", "json", "--all-threads"])?;
+    let report = Report::parse(&json.stdout)?;
+    ensure!(report.codes().iter().any(|one| one == code), "no {code} in {:?}", report.codes());
+    ensure!(report.thread(pid)?.native_frames().len() > 3, "no native frames");
+    let text = of(&[])?;
+    let said = text.stderr.clone() + &text.text();
+    ensure!(said.contains(words) || said.contains("finaliz"), "not in words: {said}");
+    ensure!(said.contains("--all-threads"), "no hint: {said}");
+    Ok(())
+}
+
+#[test]
+fn an_atexit_handler_is_a_stack_like_any_other() {
+    let scenario = Scenario::new("atexit handler");
+    for interpreter in interpreters() {
+        scenario.on(&interpreter.name, || {
+            let target = Target::start(interpreter, "finalizing.py", &["atexit"])?;
+            report_of([target.pid().to_string()])?.agrees_with(target.account())?;
+            Ok(())
+        });
+    }
+    scenario.finish();
+}
+
+#[test]
+fn a_target_that_was_stopped_stays_stopped_and_one_that_slept_sleeps() {
+    let scenario = Scenario::new("state after capture");
+    for interpreter in interpreters() {
+        scenario.on(&interpreter.name, || {
+            let target = Target::start(interpreter, "eight_threads.py", &[])?;
+            for _ in 0..5 {
+                report_of([target.pid().to_string()])?.agrees_with(target.account())?;
+                ensure!(target.state()? == 'S', "state {} after the capture of a sleeper", target.state()?);
+            }
+            target.signal(Signal::SIGSTOP)?;
+            wait_until("the target to stop", 10, || (target.state().ok()? == 'T').then_some(()))?;
+            for _ in 0..5 {
+                report_of([target.pid().to_string()])?.agrees_with(target.account()).context("stopped")?;
+                ensure!(target.state()? == 'T', "state {} after the capture of a stopped one", target.state()?);
+            }
+            target.signal(Signal::SIGCONT)?;
+            wait_until("the target to sleep again", 10, || (target.state().ok()? == 'S').then_some(()))?;
+            let traced = fs::read_to_string(format!("/proc/{}/status", target.pid()))?;
+            ensure!(traced.contains("TracerPid:\t0\n"), "still traced");
+            Ok(())
+        });
+    }
+    scenario.finish();
+}

@@ -1,0 +1,18 @@
+//! What pyst must show, on every interpreter that this machine has. One file a subject; the harness is the crate itself.
+// Test code: a panic is how it reports.
+#![allow(clippy::unwrap_used, clippy::expect_used, clippy::indexing_slicing, clippy::panic)]
+
+mod command_line;
+mod cores;
+mod empty_root;
+mod errors;
+mod evolution;
+mod frames;
+mod lifecycle;
+mod merge;
+mod oracles;
+mod replay;
+mod sizes;
+mod specification;
+mod streams;
+mod terminal;

@@ -1,0 +1,82 @@
+//! A snapshot is small, however large the heap; and for how long the target was stopped.
+
+use anyhow::{Result, ensure};
+use pyst_tests::{Interpreter, Scenario, Target, analyse, grab, interpreters};
+
+#[test]
+fn a_script_five_frames_deep_takes_less_than_64_kib() {
+    below("size, 5 frames", "five_frames.py", 64 << 10);
+}
+
+#[test]
+fn fifty_threads_take_less_than_512_kib() {
+    below("size, 50 threads", "fifty_threads.py", 512 << 10);
+}
+
+fn below(name: &'static str, script: &str, limit: usize) {
+    let scenario = Scenario::new(name);
+    for interpreter in interpreters() {
+        scenario.on(&interpreter.name, || {
+            let size = size_of(&Target::start(interpreter, script, &[])?)?;
+            scenario.figure(&interpreter.name, &format!("{size} bytes"));
+            ensure!(size < limit, "{size} bytes");
+            Ok(())
+        });
+    }
+    scenario.finish();
+}
+
+#[test]
+fn the_size_does_not_grow_with_the_heap() {
+    let scenario = Scenario::new("size, large heaps");
+    for interpreter in interpreters() {
+        scenario.on(&interpreter.name, || {
+            let small = heap(interpreter, "bytes", 1)?;
+            let two_gib = heap(interpreter, "bytes", 2 << 30)?;
+            // About 300 MB of small objects.
+            let objects = heap(interpreter, "objects", 1_500_000)?;
+            scenario.figure(
+                &interpreter.name,
+                &format!("{small} bytes; 2 GiB heap {two_gib}; 300 MB of objects {objects}"),
+            );
+            ensure!(two_gib.max(objects) <= small + small / 20, "grows: {small}, {two_gib}, {objects}");
+            Ok(())
+        });
+    }
+    scenario.finish();
+}
+
+fn heap(interpreter: &Interpreter, kind: &str, count: u64) -> Result<usize> {
+    let target = Target::start(interpreter, "heap.py", &[kind, &count.to_string()])?;
+    size_of(&target)
+}
+
+fn size_of(target: &Target) -> Result<usize> {
+    let snapshot = grab([target.pid().to_string()])?.expect_status(0)?.stdout;
+    // A small snapshot that says nothing would be no feat.
+    analyse(&snapshot)?.agrees_with(target.account())?;
+    Ok(snapshot.len())
+}
+
+/// Not a test of time: a figure for people, for machines differ.
+#[test]
+fn the_target_is_stopped_briefly() {
+    let scenario = Scenario::new("stop");
+    for interpreter in interpreters() {
+        scenario.on(&interpreter.name, || {
+            let target = Target::start(interpreter, "five_frames.py", &[])?;
+            let mut stops = Vec::new();
+            for _ in 0..11 {
+                let snapshot = grab([target.pid().to_string()])?.expect_status(0)?.stdout;
+                let report = analyse(&snapshot)?;
+                stops.push(report.json["snapshot"]["stopped_ns"].as_u64().unwrap_or(u64::MAX));
+            }
+            stops.sort_unstable();
+            let (median, longest) = (stops[stops.len() / 2] / 1000, stops[stops.len() - 1] / 1000);
+            scenario
+                .figure(&interpreter.name, &format!("stopped for {median} µs (median of 11; longest {longest} µs)"));
+            Ok(())
+        });
+    }
+    scenario.finish();
+}

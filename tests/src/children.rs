@@ -1,0 +1,153 @@
+//! Child processes that never outlive the test, and never hang it.
+
+use anyhow::{Context, Result, bail};
+use std::io::{Read, Write};
+use std::process::{Command, ExitStatus, Stdio};
+use std::thread;
+use std::time::{Duration, Instant};
+
+/// A child that is killed and reaped when it goes out of scope.
+#[derive(Debug)]
+pub struct Child {
+    child: std::process::Child,
+}
+
+impl Child {
+    /// Starts `command`.
+    ///
+    /// # Errors
+    /// It cannot be started.
+    pub fn spawn(command: &mut Command) -> Result<Child> {
+        let child = command.spawn().with_context(|| format!("cannot run {command:?}"))?;
+        Ok(Child { child })
+    }
+
+    /// Its pid.
+    #[must_use]
+    pub fn pid(&self) -> u32 {
+        self.child.id()
+    }
+
+    /// Its exit status, once it has ended.
+    pub fn ended(&mut self) -> Option<ExitStatus> {
+        self.child.try_wait().ok().flatten()
+    }
+
+    /// Sends it a signal.
+    ///
+    /// # Errors
+    /// It has ended.
+    pub fn signal(&self, signal: nix::sys::signal::Signal) -> Result<()> {
+        let pid = nix::unistd::Pid::from_raw(i32::try_from(self.pid())?);
+        Ok(nix::sys::signal::kill(pid, signal)?)
+    }
+}
+
+impl Drop for Child {
+    fn drop(&mut self) {
+        let _ = self.child.kill();
+        let _ = self.child.wait();
+    }
+}
+
+/// What became of a command.
+#[derive(Clone, Debug)]
+pub struct Output {
+    /// Its exit status; `None` when a signal ended it.
+    pub status: Option<i32>,
+    /// Its standard output.
+    pub stdout: Vec<u8>,
+    /// Its standard error.
+    pub stderr: String,
+    /// How long it took.
+    pub took: Duration,
+}
+
+impl Output {
+    /// The standard output as text.
+    #[must_use]
+    pub fn text(&self) -> String {
+        String::from_utf8_lossy(&self.stdout).into_owned()
+    }
+
+    /// The output, if the exit status is `expected`.
+    ///
+    /// # Errors
+    /// It is another one.
+    pub fn expect_status(self, expected: i32) -> Result<Output> {
+        if self.status != Some(expected) {
+            bail!("exit status {:?} instead of {expected}; stderr: {}", self.status, self.stderr.trim());
+        }
+        Ok(self)
+    }
+}
+
+/// No command of the tests may take longer: a tool that hangs is a failure, and must not hang the tests.
+const LIMIT: Duration = Duration::from_secs(120);
+
+/// Runs `command` without input.
+///
+/// # Errors
+/// It cannot be run, or takes too long.
+pub fn run(command: &mut Command) -> Result<Output> {
+    run_with_input(command, &[])
+}
+
+/// Runs `command` with `input` on its standard input.
+///
+/// # Errors
+/// It cannot be run, or takes too long.
+pub fn run_with_input(command: &mut Command, input: &[u8]) -> Result<Output> {
+    let started = Instant::now();
+    command.stdin(Stdio::piped()).stdout(Stdio::piped()).stderr(Stdio::piped());
+    let mut child = Child::spawn(command)?;
+    let mut stdin = child.child.stdin.take().context("no stdin")?;
+    let mut stdout = child.child.stdout.take().context("no stdout")?;
+    let mut stderr = child.child.stderr.take().context("no stderr")?;
+    let input = input.to_vec();
+    thread::spawn(move || {
+        // A command that ends without reading all of it is the command's business.
+        let _ = stdin.write_all(&input);
+    });
+    let out = thread::spawn(move || {
+        let mut bytes = Vec::new();
+        stdout.read_to_end(&mut bytes).map(|_| bytes)
+    });
+    let err = thread::spawn(move || {
+        let mut bytes = Vec::new();
+        stderr.read_to_end(&mut bytes).map(|_| bytes)
+    });
+    let deadline = started + LIMIT;
+    let status = loop {
+        if let Some(status) = child.ended() {
+            break status;
+        }
+        if Instant::now() > deadline {
+            bail!("{command:?} hangs: still running after {LIMIT:?}");
+        }
+        thread::sleep(Duration::from_millis(2));
+    };
+    Ok(Output {
+        status: status.code(),
+        stdout: out.join().unwrap()?,
+        stderr: String::from_utf8_lossy(&err.join().unwrap()?).into_owned(),
+        took: started.elapsed(),
+    })
+}
+
+/// Waits until `condition` gives something, for `seconds` at most.
+///
+/// # Errors
+/// It did not; `what` names what was waited for.
+pub fn wait_until<T>(what: &str, seconds: u64, mut condition: impl FnMut() -> Option<T>) -> Result<T> {
+    let deadline = Instant::now() + Duration::from_secs(seconds);
+    loop {
+        if let Some(value) = condition() {
+            return Ok(value);
+        }
+        if Instant::now() > deadline {
+            bail!("waited {seconds} s in vain for {what}");
+        }
+        thread::sleep(Duration::from_millis(10));
+    }
+}

@@ -1,0 +1,36 @@
+//! gdb as the oracle of native stacks.
+
+use crate::children::run;
+use crate::tools_dir;
+use anyhow::{Context, Result};
+use serde::Deserialize;
+use std::collections::BTreeMap;
+use std::process::Command;
+
+/// A physical frame, as gdb finds it.
+#[derive(Clone, Debug, Deserialize)]
+pub struct GdbFrame {
+    /// The pc.
+    pub pc: u64,
+    /// The function, if gdb knows one.
+    pub name: Option<String>,
+    /// The shared library, if it is in one.
+    pub module: Option<String>,
+}
+
+/// The native stacks of a process, by tid, outermost frame first.
+///
+/// # Errors
+/// gdb fails.
+pub fn native_stacks(pid: u32) -> Result<BTreeMap<u32, Vec<GdbFrame>>> {
+    let out = tempfile::NamedTempFile::new()?;
+    let mut gdb = Command::new("gdb");
+    gdb.args(["-nx", "-batch", "-iex", "set debuginfod enabled off", "-iex", "set auto-load off"]);
+    gdb.arg("-p").arg(pid.to_string()).arg("-x").arg(tools_dir().join("native_stacks.py"));
+    gdb.env("PYST_GDB_OUT", out.path());
+    let output = run(&mut gdb)?;
+    let mut stacks: BTreeMap<u32, Vec<GdbFrame>> =
+        serde_json::from_slice(&std::fs::read(out.path())?).with_context(|| format!("gdb: {}", output.stderr))?;
+    stacks.values_mut().for_each(|frames| frames.reverse());
+    Ok(stacks)
+}

@@ -1,0 +1,155 @@
+//! The four tools: found beside the test executable, built once if need be, and run.
+
+use crate::children::{Output, run_with_input};
+use crate::report::Report;
+use anyhow::{Context, Result};
+use std::ffi::OsStr;
+use std::path::{Path, PathBuf};
+use std::process::Command;
+use std::sync::OnceLock;
+
+/// One of the tools.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Tool {
+    /// `pyst-grab`.
+    Grab,
+    /// `pyst-unwind`.
+    Unwind,
+    /// `pyst-py`.
+    Py,
+    /// `pyst-fmt`.
+    Fmt,
+}
+
+impl Tool {
+    /// All of them, in the order of the pipeline.
+    pub const ALL: [Tool; 4] = [Tool::Grab, Tool::Unwind, Tool::Py, Tool::Fmt];
+
+    /// Its name.
+    #[must_use]
+    pub fn name(self) -> &'static str {
+        match self {
+            Tool::Grab => "pyst-grab",
+            Tool::Unwind => "pyst-unwind",
+            Tool::Py => "pyst-py",
+            Tool::Fmt => "pyst-fmt",
+        }
+    }
+
+    /// Where it is.
+    #[must_use]
+    pub fn path(self) -> PathBuf {
+        folder().join(self.name())
+    }
+}
+
+/// A command that runs `tool`, with nothing in its environment that changes what it prints.
+#[must_use]
+pub fn tool(tool: Tool) -> Command {
+    let mut command = Command::new(tool.path());
+    for name in ["NO_COLOR", "CLICOLOR", "CLICOLOR_FORCE", "COLUMNS"] {
+        command.env_remove(name);
+    }
+    command.env("RUST_BACKTRACE", "1");
+    command
+}
+
+/// `$PYST_TEST_BIN_DIR`, whose tools are taken as they are; else the folder of this profile's executables, where they are built
+/// first: cargo builds the executables of other packages for no test.
+fn folder() -> &'static Path {
+    static FOLDER: OnceLock<PathBuf> = OnceLock::new();
+    FOLDER.get_or_init(|| {
+        if let Some(folder) = std::env::var_os("PYST_TEST_BIN_DIR") {
+            return PathBuf::from(folder);
+        }
+        let test = std::env::current_exe().unwrap();
+        let folder = test.ancestors().nth(2).unwrap().to_owned();
+        let mut build = Command::new(std::env::var_os("CARGO").unwrap_or_else(|| "cargo".into()));
+        build.args(["build", "--quiet", "--manifest-path"]).arg(concat!(env!("CARGO_MANIFEST_DIR"), "/../Cargo.toml"));
+        build.arg("--target-dir").arg(folder.parent().unwrap());
+        if folder.ends_with("release") {
+            build.arg("--release");
+        }
+        for tool in Tool::ALL {
+            build.args(["--package", tool.name()]);
+        }
+        let built = build.status().expect("cargo runs");
+        assert!(built.success(), "the tools do not build");
+        folder
+    })
+}
+
+/// Runs `pyst-grab` with `arguments`; its standard output is the snapshot.
+///
+/// # Errors
+/// It cannot be run, or hangs.
+pub fn grab<A: AsRef<OsStr>>(arguments: impl IntoIterator<Item = A>) -> Result<Output> {
+    run_with_input(tool(Tool::Grab).args(arguments), &[])
+}
+
+/// A way through the stages after `pyst-grab`.
+#[derive(Clone, Debug)]
+pub struct Pipeline {
+    /// The stages before `pyst-fmt`, each with its arguments.
+    pub stages: Vec<(Tool, Vec<String>)>,
+    /// The arguments of `pyst-fmt`.
+    pub format: Vec<String>,
+    /// The folder that the stages see as `/`, with the tools in its `bin`.
+    pub root: Option<PathBuf>,
+}
+
+impl Pipeline {
+    /// `pyst-unwind --snapshot-only | pyst-py | pyst-fmt` with `arguments` for the last.
+    #[must_use]
+    pub fn from_snapshot_only(arguments: &[&str]) -> Pipeline {
+        let stages = vec![(Tool::Unwind, vec!["--snapshot-only".to_owned()]), (Tool::Py, Vec::new())];
+        Pipeline { stages, format: arguments.iter().map(|one| (*one).to_owned()).collect(), root: None }
+    }
+
+    /// Runs the stages, each with the whole output of the one before; the outputs of all.
+    ///
+    /// # Errors
+    /// One cannot be run, or hangs.
+    pub fn run(&self, snapshot: &[u8]) -> Result<Vec<Output>> {
+        let mut outputs: Vec<Output> = Vec::new();
+        let last = (Tool::Fmt, self.format.clone());
+        for (stage, arguments) in self.stages.iter().chain([&last]) {
+            let input = outputs.last().map_or(snapshot, |output| &output.stdout);
+            let mut command = match &self.root {
+                Some(root) => {
+                    let mut command = Command::new("/usr/sbin/chroot");
+                    command.arg(root).arg(Path::new("/bin").join(stage.name())).env_clear();
+                    command
+                }
+                None => tool(*stage),
+            };
+            let output = run_with_input(command.args(arguments), input).context(stage.name())?;
+            outputs.push(output);
+        }
+        Ok(outputs)
+    }
+}
+
+/// The report of `pyst-unwind | pyst-py | pyst-fmt --format json --all-threads` on a snapshot. Every stage must end with 0.
+///
+/// # Errors
+/// A stage fails.
+pub fn analyse(snapshot: &[u8]) -> Result<Report> {
+    let pipeline = Pipeline {
+        stages: vec![(Tool::Unwind, Vec::new()), (Tool::Py, Vec::new())],
+        ..Pipeline::from_snapshot_only(&["--format", "json", "--all-threads"])
+    };
+    let mut report = Vec::new();
+    for output in pipeline.run(snapshot)? {
+        report = output.expect_status(0)?.stdout;
+    }
+    Report::parse(&report)
+}
+
+/// The report of the whole pipeline on what `arguments` name. Every stage must end with 0.
+///
+/// # Errors
+/// A stage fails.
+pub fn report_of<A: AsRef<OsStr>>(arguments: impl IntoIterator<Item = A>) -> Result<Report> {
+    analyse(&grab(arguments)?.expect_status(0).context("pyst-grab")?.stdout)
+}

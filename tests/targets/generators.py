@@ -1,0 +1,31 @@
+"""Generators that run: delegated to, looped over, and driven from C; and one that is suspended and must not show."""
+
+import time
+
+import account
+
+
+def deepest():
+    yield 1
+    account.tell(); time.sleep(account.FOREVER)
+    yield 2
+
+
+def delegating():
+    yield from deepest()
+
+
+def looping():
+    for value in delegating():
+        yield value * 2
+
+
+def driven_from_c():
+    return sum(value for value in looping())
+
+
+suspended = looping()
+next(suspended)
+suspended_too = delegating()
+next(suspended_too)
+driven_from_c()
