@@ -37,8 +37,9 @@ pub struct Outcome {
 
 impl Outcome {
     /// Counts a snapshot by its diagnostics.
-    pub fn add(&mut self, diagnostics: &[Diagnostic]) {
-        let has = |severity| diagnostics.iter().any(|diagnostic| diagnostic.severity == severity);
+    pub fn add<'a>(&mut self, diagnostics: impl IntoIterator<Item = &'a Diagnostic>) {
+        let severities: Vec<_> = diagnostics.into_iter().map(|diagnostic| diagnostic.severity).collect();
+        let has = |severity| severities.contains(&severity);
         if has(Severity::FAILURE) {
             self.failed += 1;
         } else {
@@ -66,7 +67,7 @@ mod tests {
         let mut outcome = Outcome::default();
         for severities in snapshots {
             let diagnostics: Vec<_> = severities.iter().map(|severity| Diagnostic::new(*severity, "x", "x")).collect();
-            outcome.add(&diagnostics);
+            outcome.add(diagnostics.iter());
         }
         outcome.exit()
     }

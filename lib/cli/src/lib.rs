@@ -20,7 +20,7 @@ pub use input::{Input, InputError};
 pub use main_loop::run_main;
 pub use output::{Output, OutputArgs, OutputError, is_broken_pipe};
 pub use speech::{diagnostics_of, say, speaks_here};
-pub use stage::{StageInput, failure_snapshot, run_stage, snapshots};
+pub use stage::{StageInput, run_stage, snapshots};
 pub use usage::UsageError;
 
 /// The second line of every tool's `--version`.

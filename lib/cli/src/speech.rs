@@ -1,10 +1,14 @@
-//! Who says what went wrong.
+//! Who says what went wrong, and how.
 
 use nix::sys::stat::{SFlag, fstat};
-use pyst_snapshot::Snapshot;
-use pyst_snapshot::payload::{Diagnostic, Diagnostics, Severity};
+use pyst_snapshot::payload::{Diagnostic, Diagnostics, Severity, Stage};
+use pyst_snapshot::{Safe, Snapshot, Tid};
+use std::collections::HashMap;
 use std::io::{Write, stderr, stdout};
 use std::path::Path;
+
+/// As many threads are named when several have the same to say.
+const MAX_NAMED: usize = 4;
 
 /// Whether this tool is the last to see the snapshot for now, and so the one that says what went wrong: its output is a
 /// file, a terminal or nothing. In a pipe the next tool will say it.
@@ -20,43 +24,69 @@ pub fn speaks_here(output: Option<&Path>) -> bool {
     !pipe
 }
 
-/// All diagnostics a snapshot holds, of every stage; a section that does not decode says so itself.
+/// All diagnostics a snapshot holds, each with its stage; a section that does not decode says so itself.
 #[must_use]
-pub fn diagnostics_of(snapshot: &Snapshot) -> Vec<Diagnostic> {
+pub fn diagnostics_of(snapshot: &Snapshot) -> Vec<(Stage, Diagnostic)> {
     let mut all = Vec::new();
     for diagnostics in snapshot.all::<Diagnostics>() {
         match diagnostics {
-            Ok(diagnostics) => all.extend(diagnostics.items),
-            Err(error) => all.push(Diagnostic::new(Severity::WARNING, "section-unknown", error.to_string())),
+            Ok(Diagnostics { stage, items }) => all.extend(items.into_iter().map(|item| (stage, item))),
+            Err(error) => {
+                let item = Diagnostic::new(Severity::WARNING, "section-unusable", error.to_string());
+                all.push((Stage::STREAM, item));
+            }
         }
     }
     all
 }
 
 /// Prints diagnostics to standard error, one line each, each once. Those that only inform are left out unless `verbose`.
-pub fn say(tool: &str, diagnostics: &[Diagnostic], verbose: bool) {
-    let mut said: Vec<&Diagnostic> = Vec::new();
+pub fn say(diagnostics: &[(Stage, Diagnostic)], verbose: bool) {
     let mut err = stderr().lock();
-    for diagnostic in diagnostics {
-        let silent = diagnostic.severity <= Severity::INFO && !verbose;
-        if silent || said.contains(&diagnostic) {
-            continue;
-        }
-        said.push(diagnostic);
-        let thread = diagnostic.tid.map(|tid| format!("thread {tid}: ")).unwrap_or_default();
-        let message = printable(&diagnostic.message);
+    for line in lines(diagnostics, verbose) {
         // Nothing useful can be done when standard error is gone.
-        let _ = writeln!(err, "{tool}: {thread}{message}");
+        let _ = writeln!(err, "{line}");
     }
 }
 
-/// The message with everything that could drive a terminal written as an escape: it may quote the target.
-fn printable(message: &str) -> String {
-    let drives = |c: char| {
-        c.is_control()
-            || matches!(c, '\u{200b}'..='\u{200f}' | '\u{2028}'..='\u{202e}' | '\u{2060}'..='\u{206f}' | '\u{feff}')
+/// One line a message, named after the tool that found it. Threads that have the same to say share a line.
+fn lines(diagnostics: &[(Stage, Diagnostic)], verbose: bool) -> Vec<String> {
+    let mut index = HashMap::new();
+    let mut said: Vec<(Stage, &str, Vec<Tid>)> = Vec::new();
+    for (stage, diagnostic) in diagnostics {
+        if diagnostic.severity <= Severity::INFO && !verbose {
+            continue;
+        }
+        let message = diagnostic.message.as_str();
+        let at = *index.entry((stage, message, diagnostic.tid.is_some())).or_insert_with(|| {
+            said.push((*stage, message, Vec::new()));
+            said.len() - 1
+        });
+        if let Some((_, _, tids)) = said.get_mut(at) {
+            tids.extend(diagnostic.tid);
+        }
+    }
+    let line = |(stage, message, tids): (Stage, &str, Vec<Tid>)| {
+        format!("{}: {}{}", speaker(stage), about(tids), Safe(message))
     };
-    message.chars().map(|c| if drives(c) { c.escape_unicode().to_string() } else { c.to_string() }).collect()
+    said.into_iter().map(line).collect()
+}
+
+fn speaker(stage: Stage) -> String {
+    if stage == Stage::STREAM { "pyst".to_owned() } else { format!("pyst-{}", stage.name()) }
+}
+
+fn about(mut tids: Vec<Tid>) -> String {
+    tids.sort_unstable();
+    tids.dedup();
+    let named: Vec<String> = tids.iter().take(MAX_NAMED).map(Tid::to_string).collect();
+    let named = named.join(", ");
+    match tids.len() {
+        0 => String::new(),
+        1 => format!("thread {named}: "),
+        count if count <= MAX_NAMED => format!("threads {named}: "),
+        count => format!("threads {named} and {} more: ", count - MAX_NAMED),
+    }
 }
 
 #[cfg(test)]
@@ -64,7 +94,17 @@ mod tests {
     use super::*;
 
     #[test]
-    fn a_message_cannot_drive_the_terminal() {
-        assert_eq!(printable("a\x1b[2Jb\nc\u{202e}d é"), "a\\u{1b}[2Jb\\u{a}c\\u{202e}d é");
+    fn each_message_is_said_once_for_all_its_threads() {
+        let loss = |message: &str| Diagnostic::new(Severity::LOSS, "x", message);
+        let info = Diagnostic::new(Severity::INFO, "x", "by the way");
+        let mut all: Vec<_> = (1..=6).rev().map(|tid| (Stage::UNWIND, loss("no stack").on(Tid(tid)))).collect();
+        all.extend([(Stage::STREAM, loss("cut\x1b[2J off\n")), (Stage::GRAB, info), (Stage::UNWIND, loss("no stack"))]);
+        let expected = [
+            "pyst-unwind: threads 1, 2, 3, 4 and 2 more: no stack",
+            "pyst: cut\\x1b[2J off\\n",
+            "pyst-unwind: no stack",
+        ];
+        assert_eq!(lines(&all, false), expected);
+        assert_eq!(lines(&all, true).len(), 4);
     }
 }

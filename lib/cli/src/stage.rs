@@ -6,7 +6,7 @@ use crate::output::OutputArgs;
 use crate::speech::{diagnostics_of, say, speaks_here};
 use clap::Args;
 use pyst_snapshot::payload::{Diagnostic, Diagnostics, Severity, Stage};
-use pyst_snapshot::{Defect, Snapshot, StreamError, StreamReader, write_snapshot};
+use pyst_snapshot::{Payload, Snapshot, StreamError, StreamReader, WireError, write_snapshot};
 use std::io::Read;
 use std::path::PathBuf;
 
@@ -42,26 +42,26 @@ pub fn run_stage(
 ) -> anyhow::Result<Exit> {
     let mut out = output.open()?;
     let mut outcome = Outcome::default();
-    for snapshot in snapshots(input) {
-        let (mut snapshot, found) = snapshot;
+    for (mut snapshot, found) in snapshots(input) {
         forget(stage, &mut snapshot);
-        let fatal = found.iter().any(|diagnostic| diagnostic.severity == Severity::FAILURE) || has_failed(&snapshot);
-        let mut items = found;
-        if !fatal {
-            items.extend(apply(&mut snapshot));
-        }
-        if !items.is_empty() {
-            snapshot.append(&Diagnostics { stage, items })?;
+        add_diagnostics(Stage::STREAM, found, &mut snapshot)?;
+        if !has_failed(&snapshot) {
+            let items = apply(&mut snapshot);
+            add_diagnostics(stage, items, &mut snapshot)?;
         }
         write_snapshot(&snapshot, &mut out)?;
         let all = diagnostics_of(&snapshot);
-        outcome.add(&all);
+        outcome.add(all.iter().map(|(_, diagnostic)| diagnostic));
         if verbose || speaks_here(output.path()) {
-            say(&format!("pyst-{}", stage.name()), &all, verbose);
+            say(&all, verbose);
         }
     }
     out.finish()?;
     Ok(outcome.exit())
+}
+
+fn add_diagnostics(stage: Stage, items: Vec<Diagnostic>, snapshot: &mut Snapshot) -> Result<(), WireError> {
+    if items.is_empty() { Ok(()) } else { snapshot.append(&Diagnostics { stage, items }) }
 }
 
 /// The snapshots of a stream, each with what is wrong with its bytes. What is no snapshot becomes one that says so; a
@@ -75,7 +75,7 @@ pub fn snapshots(input: impl Read) -> impl Iterator<Item = (Snapshot, Vec<Diagno
         }
         match reader.next() {
             Some(Ok(snapshot)) => {
-                let found = snapshot.defects.iter().map(|defect| of_defect(defect, &snapshot)).collect();
+                let found = snapshot.defect_diagnostics();
                 Some((snapshot, found))
             }
             Some(Err(error)) => Some((Snapshot::default(), vec![of_stream_error(&error)])),
@@ -90,15 +90,6 @@ pub fn snapshots(input: impl Read) -> impl Iterator<Item = (Snapshot, Vec<Diagno
     })
 }
 
-/// A snapshot that holds nothing but the reason why.
-#[must_use]
-pub fn failure_snapshot(stage: Stage, diagnostic: Diagnostic) -> Snapshot {
-    let mut snapshot = Snapshot::default();
-    // A diagnostic always fits a section; if it did not, an empty snapshot would be all that can be said.
-    let _ = snapshot.append(&Diagnostics { stage, items: vec![diagnostic] });
-    snapshot
-}
-
 fn of_stream_error(error: &StreamError) -> Diagnostic {
     let code = match error {
         StreamError::Io(_) => "read-failed",
@@ -108,26 +99,13 @@ fn of_stream_error(error: &StreamError) -> Diagnostic {
     Diagnostic::new(Severity::FAILURE, code, error.to_string())
 }
 
-fn of_defect(defect: &Defect, snapshot: &Snapshot) -> Diagnostic {
-    let code = match defect {
-        Defect::CutOff { .. } => "cut-off",
-        Defect::Damaged { .. } => "damaged",
-        Defect::Unreadable { .. } => "damaged",
-        Defect::UnknownCritical { .. } => "unknown-critical-section",
-    };
-    let threads = snapshot.raw(pyst_snapshot::SectionKind::THREADS).next().is_some();
-    let severity = if defect.is_fatal() || !threads { Severity::FAILURE } else { Severity::LOSS };
-    Diagnostic::new(severity, code, defect.to_string())
-}
-
 /// Whether an earlier stage found nothing usable: there is nothing to add to.
 fn has_failed(snapshot: &Snapshot) -> bool {
-    diagnostics_of(snapshot).iter().any(|diagnostic| diagnostic.severity == Severity::FAILURE)
+    diagnostics_of(snapshot).iter().any(|(_, diagnostic)| diagnostic.severity == Severity::FAILURE)
 }
 
 /// Removes what an earlier run of `stage` had to say.
 fn forget(stage: Stage, snapshot: &mut Snapshot) {
-    use pyst_snapshot::Payload;
     snapshot.sections.retain(|section| {
         section.kind != Diagnostics::KIND
             || !Diagnostics::decode(section.version, &section.payload).is_ok_and(|earlier| earlier.stage == stage)

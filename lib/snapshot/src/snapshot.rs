@@ -1,7 +1,7 @@
 //! One snapshot in memory: its sections as they came, and typed access to those this version knows.
 
 use crate::format::{SectionFlags, SectionKind};
-use crate::payload::{Payload, PayloadError};
+use crate::payload::{Diagnostic, Payload, PayloadError, Severity};
 use crate::reader::Defect;
 use crate::wire::WireError;
 
@@ -44,6 +44,23 @@ impl Snapshot {
     /// Every section that holds a `P`, decoded one at a time.
     pub fn all<P: Payload>(&self) -> impl Iterator<Item = Result<P, PayloadError>> {
         self.raw(P::KIND).map(|section| P::decode(section.version, &section.payload))
+    }
+
+    /// What is wrong with the bytes this was read from, as diagnostics of [`Stage::STREAM`](crate::payload::Stage::STREAM). Without a `threads` section
+    /// nothing usable is left.
+    #[must_use]
+    pub fn defect_diagnostics(&self) -> Vec<Diagnostic> {
+        let usable = self.raw(SectionKind::THREADS).next().is_some();
+        let of_defect = |defect: &Defect| {
+            let code = match defect {
+                Defect::CutOff { .. } => "cut-off",
+                Defect::Damaged { .. } | Defect::Unreadable { .. } => "damaged",
+                Defect::UnknownCritical { .. } => "unknown-critical-section",
+            };
+            let severity = if usable && !defect.is_fatal() { Severity::LOSS } else { Severity::FAILURE };
+            Diagnostic::new(severity, code, defect.to_string())
+        };
+        self.defects.iter().map(of_defect).collect()
     }
 
     /// Appends `payload` as a section.

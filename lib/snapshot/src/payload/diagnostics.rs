@@ -21,6 +21,8 @@ open_enum!(
         PY = 3, "py";
         /// `pyst-fmt`.
         FMT = 4, "fmt";
+        /// Whoever read the stream: what is wrong with its bytes. Unlike a stage's, these stay when a stage runs again.
+        STREAM = 5, "stream";
     }
 );
 

@@ -1,0 +1,76 @@
+//! Strings of the target on their way to people: nothing in them may drive a terminal, forge a line, or reorder one.
+
+use std::fmt::{self, Display, Formatter, Write};
+
+/// A string with everything that is not plainly visible written as an escape: `\n`, `\x1b`, `\u202e`.
+#[derive(Clone, Copy, Debug)]
+pub struct Safe<'a>(pub &'a str);
+
+impl Display for Safe<'_> {
+    fn fmt(&self, f: &mut Formatter<'_>) -> fmt::Result {
+        for character in self.0.chars() {
+            let code = u32::from(character);
+            match character {
+                '\n' => f.write_str("\\n")?,
+                '\r' => f.write_str("\\r")?,
+                '\t' => f.write_str("\\t")?,
+                _ if !is_unsafe(character) => f.write_char(character)?,
+                _ if code <= 0xff => write!(f, "\\x{code:02x}")?,
+                _ if code <= 0xffff => write!(f, "\\u{code:04x}")?,
+                _ => write!(f, "\\U{code:08x}")?,
+            }
+        }
+        Ok(())
+    }
+}
+
+fn is_unsafe(character: char) -> bool {
+    character.is_control()
+        || matches!(character,
+            // Invisible: soft hyphen, combining grapheme joiner, zero-width and word joiners, fillers, byte order mark.
+            '\u{ad}' | '\u{34f}' | '\u{115f}' | '\u{1160}' | '\u{17b4}' | '\u{17b5}' | '\u{180b}'..='\u{180f}'
+            | '\u{200b}'..='\u{200d}' | '\u{2060}'..='\u{2064}' | '\u{3164}' | '\u{feff}' | '\u{ffa0}'
+            // Direction: marks, embeddings, overrides, isolates, and the deprecated format characters.
+            | '\u{61c}' | '\u{200e}' | '\u{200f}' | '\u{202a}'..='\u{202e}' | '\u{2065}'..='\u{206f}'
+            // Line and paragraph separators, interlinear annotations, tags.
+            | '\u{2028}' | '\u{2029}' | '\u{fff0}'..='\u{fffb}' | '\u{e0000}'..='\u{e0fff}')
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn what_drives_a_terminal_is_written_as_an_escape() {
+        for (hostile, expected) in [
+            ("\x1b[2J", "\\x1b[2J"),
+            ("a\nTraceback", "a\\nTraceback"),
+            ("\u{7}\u{8}\u{7f}\r\t\0", "\\x07\\x08\\x7f\\r\\t\\x00"),
+            ("\u{9b}31m\u{85}", "\\x9b31m\\x85"),
+            ("\u{202e}gpj.exe\u{2066}", "\\u202egpj.exe\\u2066"),
+            ("a\u{2028}b\u{2029}c\u{200b}\u{feff}", "a\\u2028b\\u2029c\\u200b\\ufeff"),
+            ("\u{e0041}", "\\U000e0041"),
+        ] {
+            assert_eq!(Safe(hostile).to_string(), expected);
+        }
+    }
+
+    #[test]
+    fn letters_of_any_script_stay() {
+        for text in ["функция 関数 🦀 naïve", "/tmp/a b\\c\"", "नमस्ते", "עברית"] {
+            assert_eq!(Safe(text).to_string(), text);
+        }
+    }
+
+    #[test]
+    fn no_character_of_a_terminal_or_of_a_line_gets_through() {
+        for character in (0..=0x10_ffff).filter_map(char::from_u32) {
+            let shown = Safe(&character.to_string()).to_string();
+            assert!(
+                !shown
+                    .chars()
+                    .any(|c| c.is_control() || matches!(c, '\u{2028}'..='\u{202e}' | '\u{2066}'..='\u{2069}'))
+            );
+        }
+    }
+}
