@@ -19,7 +19,7 @@ use crate::model::{Frame, NativeFrame, PythonFrame, PythonState, Report, Thread}
 use escape::Safe;
 use paint::Paint;
 use pyst_snapshot::payload::FrameChainEnd;
-use std::collections::BTreeSet;
+use std::collections::{BTreeMap, BTreeSet};
 use std::io::{self, Write};
 
 /// What to show, and how.
@@ -185,14 +185,18 @@ fn write_interpreter(id: Option<i64>, out: &mut impl Write) -> io::Result<()> {
 /// What is missing at the outer ends of a thread's stacks, each said once, before the outermost frame that is left.
 struct StackEnds<'a> {
     native: Option<String>,
-    python: Vec<&'a PythonState>,
+    /// By interpreter.
+    python: BTreeMap<Option<i64>, Vec<&'a PythonState>>,
 }
 
 impl StackEnds<'_> {
     fn of_thread(thread: &Thread) -> StackEnds<'_> {
         let native = thread.stack_end.map(|end| end.0).filter(|end| ends_early(*end));
-        let python = thread.python_states.iter().filter(|state| state.frames_end.0 != FrameChainEnd::COMPLETE);
-        StackEnds { native: native.map(|end| end.name().into_owned()), python: python.collect() }
+        let mut python: BTreeMap<Option<i64>, Vec<&PythonState>> = BTreeMap::new();
+        for state in thread.python_states.iter().filter(|state| state.frames_end.0 != FrameChainEnd::COMPLETE) {
+            python.entry(state.interpreter_id).or_default().push(state);
+        }
+        StackEnds { native: native.map(|end| end.name().into_owned()), python }
     }
 
     fn write_before(&mut self, frame: &Frame, paint: &Paint, out: &mut impl Write) -> io::Result<()> {
@@ -202,16 +206,14 @@ impl StackEnds<'_> {
                 None => Ok(()),
             },
             Frame::Python(frame) => {
-                let (here, rest) = self.python.iter().partition(|state| state.interpreter_id == frame.interpreter_id);
-                self.python = rest;
-                write_python_ends(here, paint, out)
+                write_python_ends(self.python.remove(&frame.interpreter_id).unwrap_or_default(), paint, out)
             }
         }
     }
 
     /// The states that have no frame left. A native stack without a frame says nothing: its thread has a diagnostic.
     fn write_rest(self, paint: &Paint, out: &mut impl Write) -> io::Result<()> {
-        write_python_ends(self.python, paint, out)
+        write_python_ends(self.python.into_values().flatten().collect(), paint, out)
     }
 }
 

@@ -1,0 +1,201 @@
+//! JSON output, and its schema.
+
+use crate::build::{core, living};
+use pyst_report::Report;
+use pyst_report::json::{self, Layout};
+use pyst_report::schema;
+use pyst_snapshot::payload::*;
+use pyst_snapshot::{Address, Bytes, Snapshot, Tid};
+use serde_json::{Value, json};
+
+pub(crate) fn value(snapshot: &Snapshot) -> Value {
+    let mut out = Vec::new();
+    json::write(&Report::of_snapshot(snapshot), Layout::Line, &mut out).unwrap();
+    assert_eq!(out.iter().filter(|byte| **byte == b'\n').count(), 1);
+    serde_json::from_slice(&out).unwrap()
+}
+
+fn assert_valid(value: &Value) {
+    let schema = jsonschema::validator_for(&schema::schema()).unwrap();
+    let errors: Vec<String> =
+        schema.iter_errors(value).map(|error| format!("{error} at {}", error.instance_path())).collect();
+    assert!(errors.is_empty(), "{errors:?}");
+}
+
+#[test]
+fn a_report_has_the_documented_shape() {
+    let report = value(&living().snapshot());
+    assert_valid(&report);
+    assert_eq!((&report["schema"], &report["version"]), (&json!("pyst.report"), &json!(1)));
+    assert_eq!(
+        report["snapshot"],
+        json!({
+            "source": "live", "arch": "x86_64", "captured_at": "2023-11-14T22:13:20.123456789Z", "blocking": "stopped",
+            "stopped_ns": 87_654, "complete": true, "tool": "pyst-grab 0.1.0", "host": "build-7"
+        })
+    );
+    assert_eq!(
+        report["python"],
+        json!({
+            "version": "3.12.1", "implementation": "CPython", "free_threaded": false, "debug": false,
+            "found_by": "section", "version_found_by": "symbol", "layout": "3.12.1", "layout_source": "table",
+            "finalizing": false, "interpreters": [{ "id": 0 }]
+        })
+    );
+    assert_eq!(report["process"]["cmdline"], json!(["/usr/bin/python3.12", "/t/t1.py"]));
+    assert_eq!(report["process"]["started_at"], json!("2023-11-14T22:13:19.000000000Z"));
+    assert_eq!(report["diagnostics"], json!([]));
+}
+
+#[test]
+fn a_thread_has_its_frames_outermost_first() {
+    let report = value(&living().snapshot());
+    let tids: Vec<&Value> = report["threads"].as_array().unwrap().iter().map(|thread| &thread["tid"]).collect();
+    assert_eq!(tids, [&json!(112), &json!(113), &json!(114)]);
+    let main = &report["threads"][0];
+    // 0x7f00123456789000 + 112: past 2^53.
+    assert_eq!(main["ident"], json!("9151334458815189104"));
+    assert_eq!(
+        (&main["stack_end"], &main["os_name"], &main["state"]),
+        (&json!("complete"), &json!("python3"), &json!("S"))
+    );
+    assert_eq!(
+        main["python_states"],
+        json!([{ "interpreter_id": 0, "ident": "9151334458815189104", "frames_end": "complete" }])
+    );
+    let frames = main["frames"].as_array().unwrap();
+    let names: Vec<String> = frames
+        .iter()
+        .map(|frame| {
+            format!(
+                "{}{}",
+                frame["function"].as_str().unwrap_or("?"),
+                if frame["internal"] == json!(true) { "*" } else { "" }
+            )
+        })
+        .collect();
+    assert_eq!(
+        names,
+        [
+            "_start",
+            "?",
+            "pymain_main",
+            "_PyEval_EvalFrameDefault*",
+            "<module>",
+            "main",
+            "list_sort_impl",
+            "_PyEval_Vector*",
+            "_PyEval_EvalFrameDefault*",
+            "key",
+            "time_sleep",
+            "pysleep",
+            "clock_nanosleep"
+        ]
+    );
+    assert_eq!(
+        frames[9],
+        json!({
+            "kind": "python", "interpreter_id": 0, "function": "key", "qualname": "main.<locals>.key",
+            "file": "/t/t1.py", "line": 4, "end_line": 4, "column": 4, "end_column": 20,
+            "source": "    time.sleep(1000)", "source_newer": false, "entry": true, "placed_by": "shim-frame"
+        })
+    );
+    assert_eq!((&frames[4]["entry"], &frames[5]["entry"]), (&json!(true), &json!(false)));
+    assert_eq!(
+        frames[11],
+        json!({
+            "kind": "native", "function": "pysleep", "raw_symbol": "pysleep", "file": null, "line": null,
+            "inlined": true, "internal": false, "module": "/usr/bin/python3.12", "build_id": "00ab0f",
+            "address": "0x401100", "found_by": "cfi"
+        })
+    );
+    assert_eq!((&frames[10]["inlined"], &frames[10]["address"]), (&json!(false), &json!("0x401100")));
+}
+
+#[test]
+fn a_function_of_the_same_name_outside_the_interpreter_is_not_internal() {
+    let mut sections = living();
+    sections.stack(112).frames[3].module = Some(1);
+    let report = value(&sections.snapshot());
+    let frame = &report["threads"][0]["frames"][7];
+    assert_eq!((&frame["function"], &frame["internal"]), (&json!("_PyEval_Vector"), &json!(false)));
+}
+
+#[test]
+fn every_kind_of_snapshot_validates() {
+    let mut crashed = core();
+    crashed.process.as_mut().unwrap().signal = Some(Signal {
+        number: 6,
+        code: -6,
+        tid: Tid(113),
+        sender_pid: Some(112),
+        sender_uid: Some(0),
+        ..Signal::default()
+    });
+    crashed.threads.as_mut().unwrap().threads[1].crashed = true;
+    crashed.stack(112).frames.truncate(4);
+    crashed.stack(112).end = StackEnd(99);
+    crashed.state(113).tid = None;
+    let report = value(&crashed.snapshot());
+    assert_valid(&report);
+    assert_eq!(report["threads"][0]["tid"], json!(113));
+    assert_eq!(report["threads"][1]["stack_end"], json!("code-99"));
+    assert_eq!(report["threads"][3]["tid"], json!(null));
+    assert_eq!(report["process"]["signal"]["name"], json!("SIGABRT"));
+    let mut bare = living();
+    bare.python = None;
+    bare.runtime = Some(Runtime::default());
+    bare.process.as_mut().unwrap().cmdline = vec![Bytes(b"\xff\x1b".to_vec())];
+    let report = value(&bare.snapshot());
+    assert_valid(&report);
+    assert_eq!((&report["python"], &report["process"]["cmdline"]), (&json!(null), &json!(["\\xff\u{1b}"])));
+    assert_valid(&value(&Snapshot::default()));
+}
+
+#[test]
+fn the_schema_refuses_what_is_no_report() {
+    let schema = jsonschema::validator_for(&schema::schema()).unwrap();
+    let mut report = value(&living().snapshot());
+    report["threads"][0]["frames"][0]["added_later"] = json!([1]);
+    report["snapshot"]["arch"] = json!("riscv64");
+    assert!(schema.is_valid(&report));
+    for (pointer, wrong) in [
+        ("/version", json!(2)),
+        ("/schema", json!("other")),
+        ("/threads/0/ident", json!(5)),
+        ("/threads/0/frames/0/address", json!("1234")),
+        ("/threads/0/frames/0/kind", json!("python")),
+        ("/threads/0/frames", json!(null)),
+    ] {
+        let mut report = value(&living().snapshot());
+        *report.pointer_mut(pointer).unwrap() = wrong;
+        assert!(!schema.is_valid(&report), "{pointer}");
+    }
+}
+
+#[test]
+fn both_layouts_say_the_same() {
+    let report = Report::of_snapshot(&living().snapshot());
+    let mut pretty = Vec::new();
+    json::write(&report, Layout::Pretty, &mut pretty).unwrap();
+    assert!(pretty.starts_with(b"{\n  \"schema\": \"pyst.report\",\n  \"version\": 1,\n") && pretty.ends_with(b"}\n"));
+    assert_eq!(serde_json::from_slice::<Value>(&pretty).unwrap(), value(&living().snapshot()));
+}
+
+#[test]
+fn a_run_without_a_place_is_marked_and_noted() {
+    let mut sections = living();
+    sections.state(112).runs[0].anchor = Some(Address(0xdead_0000));
+    let report = value(&sections.snapshot());
+    assert_valid(&report);
+    let frames = report["threads"][0]["frames"].as_array().unwrap();
+    let unplaced: Vec<&Value> =
+        frames.iter().filter(|frame| frame["placed_by"] == "unplaced").map(|f| &f["function"]).collect();
+    assert_eq!(unplaced, [&json!("key")]);
+    let diagnostic = &report["diagnostics"][0];
+    assert_eq!(
+        (&diagnostic["stage"], &diagnostic["severity"], &diagnostic["code"], &diagnostic["tid"]),
+        (&json!("fmt"), &json!("warning"), &json!("run-unplaced"), &json!(112))
+    );
+    assert_eq!(report["snapshot"]["complete"], json!(true));
+}
