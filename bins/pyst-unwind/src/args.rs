@@ -30,4 +30,3 @@ pub struct Args {
     #[arg(short, long)]
     pub verbose: bool,
 }
-
