@@ -22,7 +22,8 @@ impl Report {
         let mut sections = Sections::of_snapshot(snapshot);
         let (threads, problems) = threads(&sections);
         for (tid, code, message) in problems {
-            sections.note(Severity::WARNING, code, tid, message);
+            let tid = tid.map(Tid);
+            sections.note(wire::Diagnostic { tid, ..wire::Diagnostic::new(Severity::WARNING, code, message) });
         }
         let diagnostics = in_order(std::mem::take(&mut sections.diagnostics));
         let lost = |diagnostic: &Diagnostic| matches!(diagnostic.severity.0, Severity::LOSS | Severity::FAILURE);

@@ -15,7 +15,6 @@ mod frames;
 mod internal;
 pub mod json;
 pub mod merge;
-pub mod messages;
 pub mod model;
 pub mod schema;
 mod sections;

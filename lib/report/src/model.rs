@@ -6,9 +6,10 @@
 
 use crate::merge::PlacedBy;
 use crate::words::{Decimal, Hex, Word};
+use pyst_snapshot::Tid;
 use pyst_snapshot::payload::{
-    Arch, Blocking, CaptureSource, FoundBy, FrameChainEnd, LayoutSource, RuntimeFoundBy, Severity, StackEnd, Stage,
-    VersionFoundBy,
+    self as wire, Arch, Blocking, CaptureSource, FoundBy, FrameChainEnd, LayoutSource, RuntimeFoundBy, Severity,
+    StackEnd, Stage, VersionFoundBy,
 };
 use schemars::JsonSchema;
 use serde::Serialize;
@@ -271,4 +272,29 @@ pub struct Diagnostic {
     pub tid: Option<u32>,
     /// A sentence for people.
     pub message: String,
+}
+
+impl Report {
+    /// Whether the snapshot held anything to show: a stream that could not be read gives a report of its diagnostics only.
+    #[must_use]
+    pub fn has_content(&self) -> bool {
+        self.process.is_some() || self.python.is_some() || !self.threads.is_empty()
+    }
+
+    /// The diagnostics as the stages wrote them, each with its stage, in the report's order.
+    #[must_use]
+    pub fn wire_diagnostics(&self) -> Vec<(Stage, wire::Diagnostic)> {
+        let to_wire = |diagnostic: &Diagnostic| {
+            let Diagnostic { stage, severity, code, tid, message } = diagnostic.clone();
+            (stage.0, wire::Diagnostic { severity: severity.0, code, tid: tid.map(Tid), message })
+        };
+        self.diagnostics.iter().map(to_wire).collect()
+    }
+}
+
+impl Diagnostic {
+    pub(crate) fn new(stage: Stage, diagnostic: wire::Diagnostic) -> Diagnostic {
+        let wire::Diagnostic { severity, code, tid, message } = diagnostic;
+        Diagnostic { stage: Word(stage), severity: Word(severity), code, tid: tid.map(|tid| tid.0), message }
+    }
 }

@@ -1,9 +1,8 @@
 //! The sections of a snapshot that a report is made of, decoded; what does not decode is said and left out.
 
 use crate::model::Diagnostic;
-use crate::words::Word;
 use pyst_snapshot::payload::{
-    Capture, Diagnostics, Modules, Native, Process, Python, Runtime, Severity, Source, Stage, Threads,
+    self as wire, Capture, Diagnostics, Modules, Native, Process, Python, Runtime, Severity, Source, Stage, Threads,
 };
 use pyst_snapshot::{Defect, Payload, PayloadError, Snapshot};
 
@@ -25,7 +24,8 @@ impl Sections {
     /// Decodes what a report needs; when a defect forbids to show anything, only the diagnostics.
     pub(crate) fn of_snapshot(snapshot: &Snapshot) -> Sections {
         let mut sections = Sections::default();
-        sections.note_defects(&snapshot.defects);
+        let items = snapshot.defect_diagnostics();
+        sections.add_recorded(Diagnostics { stage: Stage::STREAM, items });
         for recorded in snapshot.all::<Diagnostics>() {
             match recorded {
                 Ok(recorded) => sections.add_recorded(recorded),
@@ -46,10 +46,9 @@ impl Sections {
         sections
     }
 
-    /// Adds a diagnostic of this reading.
-    pub(crate) fn note(&mut self, severity: Severity, code: &str, tid: Option<u32>, message: String) {
-        let (stage, severity) = (Word(Stage::FMT), Word(severity));
-        self.diagnostics.push(Diagnostic { stage, severity, code: code.to_owned(), tid, message });
+    /// Adds a diagnostic of this report.
+    pub(crate) fn note(&mut self, item: wire::Diagnostic) {
+        self.diagnostics.push(Diagnostic::new(Stage::FMT, item));
     }
 
     fn decode<P: Payload>(&mut self, snapshot: &Snapshot) -> Option<P> {
@@ -59,26 +58,8 @@ impl Sections {
         })
     }
 
-    fn add_recorded(&mut self, recorded: Diagnostics) {
-        let stage = Word(recorded.stage);
-        self.diagnostics.extend(recorded.items.into_iter().map(|item| Diagnostic {
-            stage,
-            severity: Word(item.severity),
-            code: item.code,
-            tid: item.tid.map(|tid| tid.0),
-            message: item.message,
-        }));
-    }
-
-    fn note_defects(&mut self, defects: &[Defect]) {
-        for defect in defects {
-            let (severity, code) = match defect {
-                Defect::CutOff { .. } => (Severity::LOSS, "cut-off"),
-                Defect::Damaged { .. } | Defect::Unreadable { .. } => (Severity::LOSS, "damaged"),
-                Defect::UnknownCritical { .. } => (Severity::FAILURE, "unknown-critical-section"),
-            };
-            self.note(severity, code, None, defect.to_string());
-        }
+    fn add_recorded(&mut self, Diagnostics { stage, items }: Diagnostics) {
+        self.diagnostics.extend(items.into_iter().map(|item| Diagnostic::new(stage, item)));
     }
 
     fn note_undecoded(&mut self, error: &PayloadError) {
@@ -86,6 +67,6 @@ impl Sections {
             PayloadError::NewerVersion { .. } => "newer-payload",
             PayloadError::Malformed { .. } => "malformed-section",
         };
-        self.note(Severity::LOSS, code, None, error.to_string());
+        self.note(wire::Diagnostic::new(Severity::LOSS, code, error.to_string()));
     }
 }

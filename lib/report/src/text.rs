@@ -11,13 +11,12 @@
 //! ```
 
 mod core;
-pub(crate) mod escape;
 mod paint;
 
 use crate::assemble::ends_early;
 use crate::model::{Frame, NativeFrame, PythonFrame, PythonState, Report, Thread};
-use escape::Safe;
 use paint::Paint;
+use pyst_snapshot::Safe;
 use pyst_snapshot::payload::FrameChainEnd;
 use std::collections::{BTreeMap, BTreeSet};
 use std::io::{self, Write};

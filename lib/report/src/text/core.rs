@@ -1,9 +1,9 @@
 //! What text says before the threads of a core file: the executable, the process, and why it died.
 
-use super::escape::Safe;
 use super::paint::Paint;
 use crate::model::{Process, Report, Signal};
 use crate::signals;
+use pyst_snapshot::Safe;
 use pyst_snapshot::payload::CaptureSource;
 use std::fmt::Display;
 use std::io::{self, Write};

@@ -42,7 +42,7 @@ fn a_snapshot_that_was_cut_off_shows_what_is_there_and_is_not_complete() {
     snapshot.sections.truncate(7);
     snapshot.defects.push(Defect::CutOff { sections: 7, bytes: 1234 });
     let report = Report::of_snapshot(&snapshot);
-    assert_eq!(codes(&report), [(4, None, "cut-off")]);
+    assert_eq!(codes(&report), [(5, None, "cut-off")]);
     assert_eq!((report.snapshot.complete, report.threads.len()), (false, 3));
     assert!(report.threads.iter().all(|thread| thread.python_states.is_empty() && !thread.frames.is_empty()));
 }
@@ -93,7 +93,7 @@ fn nothing_is_shown_of_a_snapshot_that_needs_a_section_unknown_here() {
     snapshot.defects.push(defect);
     let report = Report::of_snapshot(&snapshot);
     assert_eq!((report.threads.len(), report.process.is_none(), report.python.is_none()), (0, true, true));
-    assert_eq!(codes(&report), [(4, None, "unknown-critical-section")]);
+    assert_eq!(codes(&report), [(5, None, "unknown-critical-section")]);
     assert!(report.diagnostics[0].message.contains("pyst-grab 9.0.0"));
 }
 
@@ -125,4 +125,16 @@ fn what_a_stage_that_ran_twice_said_twice_is_there_once() {
     let mut sections = living();
     sections.diagnostics = vec![diagnostics(Stage::PY, &[("a", None), ("a", Some(1))]); 2];
     assert_eq!(codes(&Report::of_snapshot(&sections.snapshot())), [(3, None, "a"), (3, Some(1), "a")]);
+}
+
+#[test]
+fn diagnostics_come_back_as_they_were_written() {
+    let mut sections = living();
+    let lost = Diagnostic::new(Severity::LOSS, "stack-truncated", "the stack was cut").on(Tid(3));
+    sections.diagnostics = vec![Diagnostics { stage: Stage::UNWIND, items: vec![lost.clone()] }];
+    let report = Report::of_snapshot(&sections.snapshot());
+    assert_eq!(report.wire_diagnostics(), [(Stage::UNWIND, lost)]);
+    assert!(report.has_content());
+    sections = Sections { diagnostics: sections.diagnostics, ..Sections::default() };
+    assert!(!Report::of_snapshot(&sections.snapshot()).has_content());
 }

@@ -1,8 +1,8 @@
 //! Text output, against what PyStack's format asks for.
 
 use crate::build::{Sections, core, ident, living};
+use pyst_report::Report;
 use pyst_report::text::{self, Options};
-use pyst_report::{Report, messages};
 use pyst_snapshot::payload::*;
 use pyst_snapshot::{Address, Ident, Text, Tid};
 
@@ -257,30 +257,6 @@ fn colour_changes_nothing_but_colours() {
     stripped.push_str(rest);
     assert_eq!(stripped, plain(&living()));
     assert!(!plain(&living()).contains('\x1b'));
-}
-
-#[test]
-fn diagnostics_are_said_once_a_message() {
-    let mut sections = living();
-    let lost = |tid: u32| Diagnostic::new(Severity::LOSS, "stack-truncated", "the stack was cut\x1b").on(Tid(tid));
-    let info = Diagnostic::new(Severity::INFO, "layout", "the layout is that of 3.12.1");
-    let process = Diagnostic::new(Severity::WARNING, "finalizing", "the interpreter is shutting down");
-    let items = vec![lost(3), lost(1), lost(2), info, lost(1)];
-    sections.diagnostics.push(Diagnostics { stage: Stage::GRAB, items: items.clone() });
-    sections.diagnostics.push(Diagnostics { stage: Stage::PY, items: vec![process] });
-    let report = Report::of_snapshot(&sections.snapshot());
-    assert_eq!(
-        messages::lines(&report, false, None),
-        ["pyst: threads 1, 2, 3: the stack was cut\\x1b", "pyst: the interpreter is shutting down"]
-    );
-    assert_eq!(messages::lines(&report, true, Some(9))[0], "pyst: process 9: the layout is that of 3.12.1");
-    let many = (10..20).map(lost).collect();
-    sections.diagnostics = vec![Diagnostics { stage: Stage::GRAB, items: many }];
-    let report = Report::of_snapshot(&sections.snapshot());
-    assert_eq!(
-        messages::lines(&report, false, None),
-        ["pyst: threads 10, 11, 12, 13 and 6 more: the stack was cut\\x1b"]
-    );
 }
 
 #[test]
