@@ -18,6 +18,9 @@ use pyst_snapshot::payload::CfiSection;
 /// The longest CIE or FDE that is believed, in bytes. The longest real ones describe interpreter loops, in a few KiB.
 const MAX_ENTRY: usize = 1 << 20;
 
+/// The longest CIE that is believed, in bytes, while every FDE is looked at: each has its CIE parsed again.
+const MAX_INDEXED_CIE: usize = 1 << 10;
+
 /// The size of a pointer, in bytes.
 const ADDRESS_SIZE: u8 = 8;
 
@@ -71,10 +74,10 @@ impl ElfFile {
     fn index_cfi(&self) -> CfiIndex {
         let mut fdes = Vec::new();
         if let Some(section) = self.eh_frame() {
-            index_section(&section.eh_frame(), &section.bases(), CfiSection::EH_FRAME, &mut fdes);
+            section.index(&section.eh_frame(), CfiSection::EH_FRAME, &mut fdes);
         }
         if let Some(section) = self.debug_frame() {
-            index_section(&section.debug_frame(), &section.bases(), CfiSection::DEBUG_FRAME, &mut fdes);
+            section.index(&section.debug_frame(), CfiSection::DEBUG_FRAME, &mut fdes);
         }
         // Where both sections describe a function, `.eh_frame`, which comes first, is kept.
         fdes.sort_by_key(|fde| fde.start);
@@ -194,21 +197,30 @@ impl<'a> CfiBytes<'a> {
         let length = length.checked_add(field).filter(|length| *length <= MAX_ENTRY)?;
         bytes.get(..length).map(<[u8]>::to_vec)
     }
-}
 
-/// Adds every FDE of a section that parses. An entry whose length is wrong ends the section: nothing after it can be found.
-fn index_section<'a, S>(section: &S, bases: &BaseAddresses, kind: CfiSection, fdes: &mut Vec<IndexedFde>)
-where
-    S: UnwindSection<Slice<'a>>,
-    S::Offset: UnwindOffset<usize>,
-{
-    let mut entries = section.entries(bases);
-    while let Ok(Some(entry)) = entries.next() {
-        let CieOrFde::Fde(partial) = entry else { continue };
-        let Ok(fde) = partial.parse(S::cie_from_offset) else { continue };
-        let (start, end) = (fde.initial_address(), fde.end_address());
-        if start < end {
-            fdes.push(IndexedFde { start, end, offset: fde.offset(), section: kind });
+    /// Adds every FDE that parses. An entry whose length is wrong ends the section: nothing after it can be found.
+    fn index<S>(&self, section: &S, kind: CfiSection, fdes: &mut Vec<IndexedFde>)
+    where
+        S: UnwindSection<Slice<'a>>,
+        S::Offset: UnwindOffset<usize>,
+    {
+        let bases = self.bases();
+        let mut entries = section.entries(&bases);
+        while let Ok(Some(entry)) = entries.next() {
+            let CieOrFde::Fde(partial) = entry else { continue };
+            if !self.has_plausible_length(UnwindOffset::into(partial.cie_offset())) {
+                continue;
+            }
+            let Ok(fde) = partial.parse(S::cie_from_offset) else { continue };
+            let (start, end) = (fde.initial_address(), fde.end_address());
+            if start < end {
+                fdes.push(IndexedFde { start, end, offset: fde.offset(), section: kind });
+            }
         }
+    }
+
+    fn has_plausible_length(&self, cie: usize) -> bool {
+        let length = self.bytes.get(cie..).and_then(|bytes| bytes.first_chunk());
+        length.is_some_and(|length| u32::from_le_bytes(*length) as usize <= MAX_INDEXED_CIE)
     }
 }

@@ -1,11 +1,10 @@
 //! The dynamic section: what the loader itself uses, and so is there however much was stripped.
 
 use crate::file::ElfFile;
-use crate::symbols::{Symbols, is_defined};
+use crate::symbols::{Symbols, is_defined, is_named};
 use object::LittleEndian as LE;
 use object::elf::{self, Dyn64, Sym64};
 use object::pod;
-use object::read::StringTable;
 use object::read::elf::{Dyn as _, ProgramHeader as _, Sym as _};
 use pyst_snapshot::Svma;
 use pyst_snapshot::payload::SymbolTable as Table;
@@ -44,13 +43,12 @@ impl<'a> Dynamic<'a> {
         let count = self.count()?;
         let available = self.symbols.len() / size_of::<Sym64<LE>>();
         let (entries, _) = pod::slice_from_bytes(self.symbols, count.min(available)).ok()?;
-        Some(Symbols { entries, strings: self.string_table(), table: Table::DYNSYM })
+        Some(Symbols { entries, strings: self.strings, table: Table::DYNSYM })
     }
 
     /// The svma of an exported symbol.
     pub(crate) fn lookup(&self, name: &[u8]) -> Option<Svma> {
-        let strings = self.string_table();
-        let is_it = |symbol: &&Sym64<LE>| is_defined(symbol) && strings.get(symbol.st_name(LE)) == Ok(name);
+        let is_it = |symbol: &&Sym64<LE>| is_defined(symbol) && is_named(self.strings, symbol, name);
         let hash = self.gnu_hash.as_ref()?;
         let found = hash.candidates(name).filter_map(|index| self.symbol(index)).find(is_it)?;
         Some(Svma(found.st_value(LE)))
@@ -59,10 +57,6 @@ impl<'a> Dynamic<'a> {
     fn symbol(&self, index: usize) -> Option<&'a Sym64<LE>> {
         let bytes = self.symbols.get(index.checked_mul(size_of::<Sym64<LE>>())?..)?;
         pod::from_bytes(bytes).ok().map(|(symbol, _)| symbol)
-    }
-
-    fn string_table(&self) -> StringTable<'a> {
-        StringTable::new(self.strings, 0, self.strings.len() as u64)
     }
 
     fn count(&self) -> Option<usize> {

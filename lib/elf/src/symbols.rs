@@ -8,8 +8,7 @@ use crate::file::ElfFile;
 use crate::seam::SymbolHit;
 use object::LittleEndian as LE;
 use object::elf::{self, Sym64};
-use object::read::StringTable;
-use object::read::elf::Sym as _;
+use object::read::elf::{SectionHeader as _, Sym as _};
 use pyst_snapshot::Svma;
 use pyst_snapshot::payload::SymbolTable as Table;
 use std::cmp::Reverse;
@@ -26,15 +25,31 @@ const MAX_COMPARISONS: usize = 1 << 24;
 #[derive(Clone, Copy)]
 pub(crate) struct Symbols<'a> {
     pub(crate) entries: &'a [Sym64<LE>],
-    pub(crate) strings: StringTable<'a>,
+    pub(crate) strings: &'a [u8],
     pub(crate) table: Table,
 }
 
 impl<'a> Symbols<'a> {
-    pub(crate) fn name(&self, symbol: &Sym64<LE>) -> &'a [u8] {
-        let name = self.strings.get(symbol.st_name(LE)).unwrap_or_default();
-        name.get(..MAX_NAME).unwrap_or(name)
+    fn name(&self, symbol: &Sym64<LE>) -> &'a [u8] {
+        let rest = name_and_rest(self.strings, symbol);
+        let rest = rest.get(..MAX_NAME).unwrap_or(rest);
+        memchr::memchr(0, rest).and_then(|end| rest.get(..end)).unwrap_or(rest)
     }
+
+    /// The symbol that the file defines under this name.
+    fn named(&self, name: &[u8]) -> Option<&'a Sym64<LE>> {
+        self.entries.iter().find(|symbol| is_defined(symbol) && is_named(self.strings, symbol, name))
+    }
+}
+
+/// The strings from the symbol's name on.
+fn name_and_rest<'a>(strings: &'a [u8], symbol: &Sym64<LE>) -> &'a [u8] {
+    usize::try_from(symbol.st_name(LE)).ok().and_then(|at| strings.get(at..)).unwrap_or_default()
+}
+
+/// Whether the symbol has this name. Takes no longer than the name is, however long a hostile string may be.
+pub(crate) fn is_named(strings: &[u8], symbol: &Sym64<LE>, name: &[u8]) -> bool {
+    name_and_rest(strings, symbol).strip_prefix(name).is_some_and(|rest| rest.first() == Some(&0))
 }
 
 impl ElfFile {
@@ -46,14 +61,15 @@ impl ElfFile {
 
     /// The symbol that covers each svma, in the order asked.
     ///
-    /// `.symtab` wins over `.dynsym`. A symbol without a size, which hand-written assembly leaves (`_start`), answers only
+    /// `.symtab`, the debug file's too, wins over `.dynsym`. A symbol without a size, which hand-written assembly leaves (`_start`), answers only
     /// when it is from `.symtab`, no sized one covers, none ends in between, and both lie in the same executable section.
     #[must_use]
     pub fn symbols_covering(&self, svmas: &[Svma]) -> Vec<Option<SymbolHit>> {
         let mut sorted = svmas.to_vec();
         sorted.sort_unstable();
         sorted.dedup();
-        let tables = [self.symtab(), self.dynsym()];
+        let debug = self.debug.as_deref().and_then(ElfFile::symtab);
+        let tables = [self.symtab(), debug, self.dynsym()];
         let mut search = Search::new(&sorted);
         for symbols in tables.iter().flatten() {
             search.pass(symbols);
@@ -63,13 +79,23 @@ impl ElfFile {
         svmas.iter().map(answer).collect()
     }
 
-    /// The svma of the symbol of this name that the file defines. What it exports is found first.
+    /// The svma of the symbol of this name that the file defines. What it exports is found first, and fast; all else takes
+    /// a pass over its tables.
     #[must_use]
     pub fn symbol_named(&self, name: &str) -> Option<Svma> {
-        let dynamic = Dynamic::of(self);
-        let exported = dynamic.as_ref().and_then(|dynamic| dynamic.lookup(name.as_bytes()));
-        // Hidden symbols are in `.symtab` only; a file with damaged hash tables has its `.dynsym` still.
-        exported.or_else(|| [self.dynsym(), self.symtab()].iter().flatten().find_map(|table| named(table, name)))
+        self.exported(name).or_else(|| {
+            // Hidden symbols are in `.symtab` only; a file with damaged hash tables has its `.dynsym` still.
+            let debug = self.debug.as_deref().and_then(ElfFile::symtab);
+            let tables = [self.dynsym(), self.symtab(), debug];
+            let found = tables.iter().flatten().find_map(|table| table.named(name.as_bytes()))?;
+            Some(Svma(found.st_value(LE)))
+        })
+    }
+
+    /// The svma of the symbol of this name that the file exports, by its GNU hash table.
+    #[must_use]
+    pub fn exported(&self, name: &str) -> Option<Svma> {
+        Dynamic::of(self)?.lookup(name.as_bytes())
     }
 
     fn symtab(&self) -> Option<Symbols<'_>> {
@@ -81,9 +107,11 @@ impl ElfFile {
     }
 
     fn section_symbols(&self, kind: elf::SectionType, table: Table) -> Option<Symbols<'_>> {
-        let symbols = self.sections().symbols(LE, self.data(), kind).ok()?;
+        let sections = self.sections();
+        let symbols = sections.symbols(LE, self.data(), kind).ok()?;
+        let strings = sections.section(symbols.string_section()).ok()?.data(LE, self.data()).ok()?;
         let entries = symbols.symbols();
-        (!entries.is_empty()).then(|| Symbols { entries, strings: symbols.strings(), table })
+        (!entries.is_empty()).then_some(Symbols { entries, strings, table })
     }
 
     /// The executable section that holds `svma`, or the segment where there are no sections.
@@ -102,11 +130,6 @@ impl ElfFile {
         };
         if sections.is_empty() { of_segment() } else { of_section }
     }
-}
-
-fn named(table: &Symbols<'_>, name: &str) -> Option<Svma> {
-    let found = table.entries.iter().find(|symbol| is_defined(symbol) && table.name(symbol) == name.as_bytes())?;
-    Some(Svma(found.st_value(LE)))
 }
 
 pub(crate) fn is_defined(symbol: &Sym64<LE>) -> bool {

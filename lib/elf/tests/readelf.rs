@@ -245,6 +245,46 @@ fn a_stripped_file_answers_from_what_it_exports() {
 }
 
 #[test]
+fn a_debug_file_gives_back_what_was_stripped_if_it_is_of_the_same_build() {
+    let Some(built) = build(&[]) else { return };
+    let stripped = built.changed_by("strip", &["-s"]);
+    let debug = built.changed_by("objcopy", &["--only-keep-debug"]);
+    let Some(other) = build(&["-DOTHER", "-O2"]) else { return };
+    let inner = built.open().symbol_named("inner").unwrap();
+    let name = |file: ElfFile| file.symbol(inner).map(|hit| hit.name);
+    assert_eq!(name(stripped.open().with_debug_file(Some(debug.open()))), Some(b"inner".to_vec()));
+    assert_eq!(name(stripped.open().with_debug_file(Some(other.open()))), None);
+    assert_eq!(name(stripped.open().with_debug_file(None)), None);
+    let id: String = stripped.open().build_id().unwrap().iter().map(|byte| format!("{byte:02x}")).collect();
+    let expected = format!("usr/lib/debug/.build-id/{}/{}.debug", &id[..2], &id[2..]);
+    assert_eq!(stripped.open().debug_file_path(), Some(expected));
+}
+
+#[test]
+fn more_program_headers_than_the_header_can_count_are_all_read() {
+    // PN_XNUM: the count is in `sh_info` of section header 0.
+    let count: u64 = 70_000;
+    let (headers, section) = (64, 64 + count * 56);
+    let mut bytes = vec![0; usize::try_from(section + 64).unwrap()];
+    bytes[..8].copy_from_slice(b"\x7fELF\x02\x01\x01\0");
+    let mut put = |at: u64, value: &[u8]| bytes[at as usize..][..value.len()].copy_from_slice(value);
+    put(16, &[4, 0, 62, 0, 1]);
+    put(32, &u64::to_le_bytes(headers));
+    put(40, &u64::to_le_bytes(section));
+    put(54, &[56, 0, 0xff, 0xff, 64, 0, 0, 0]);
+    put(section + 44, &u32::to_le_bytes(count as u32));
+    for index in 0..count {
+        let at = headers + index * 56;
+        put(at, &[1, 0, 0, 0, 4]);
+        put(at + 16, &u64::to_le_bytes(index * 4096));
+        put(at + 40, &u64::to_le_bytes(4096));
+    }
+    let file = ElfFile::from_bytes(bytes).unwrap();
+    assert_eq!(file.load_segments().len(), 70_000);
+    assert_eq!(file.load_segments().last().map(|load| load.memory.start), Some(Svma(69_999 * 4096)));
+}
+
+#[test]
 fn sections_and_content_are_where_readelf_says() {
     let Some(built) = build(&[]) else { return };
     let file = built.open();
