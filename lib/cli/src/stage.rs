@@ -42,9 +42,10 @@ pub fn run_stage(
 ) -> anyhow::Result<Exit> {
     let mut out = output.open()?;
     let mut outcome = Outcome::default();
-    for (mut snapshot, found) in snapshots(input) {
+    for mut snapshot in snapshots(input) {
         forget(stage, &mut snapshot);
-        add_diagnostics(Stage::STREAM, found, &mut snapshot)?;
+        let defects = snapshot.defect_diagnostics();
+        add_diagnostics(Stage::STREAM, defects, &mut snapshot)?;
         if !has_failed(&snapshot) {
             let items = apply(&mut snapshot);
             add_diagnostics(stage, items, &mut snapshot)?;
@@ -64,9 +65,8 @@ fn add_diagnostics(stage: Stage, items: Vec<Diagnostic>, snapshot: &mut Snapshot
     if items.is_empty() { Ok(()) } else { snapshot.append(&Diagnostics { stage, items }) }
 }
 
-/// The snapshots of a stream, each with what is wrong with its bytes. What is no snapshot becomes one that says so; a
-/// stream without any, too.
-pub fn snapshots(input: impl Read) -> impl Iterator<Item = (Snapshot, Vec<Diagnostic>)> {
+/// The snapshots of a stream. What is no snapshot, or a stream without any, becomes one that holds a diagnostic saying so.
+pub fn snapshots(input: impl Read) -> impl Iterator<Item = Snapshot> {
     let mut reader = StreamReader::new(input);
     let mut ended = false;
     std::iter::from_fn(move || {
@@ -74,20 +74,27 @@ pub fn snapshots(input: impl Read) -> impl Iterator<Item = (Snapshot, Vec<Diagno
             return None;
         }
         match reader.next() {
-            Some(Ok(snapshot)) => {
-                let found = snapshot.defect_diagnostics();
-                Some((snapshot, found))
-            }
-            Some(Err(error)) => Some((Snapshot::default(), vec![of_stream_error(&error)])),
+            Some(Ok(snapshot)) => Some(snapshot),
+            Some(Err(error)) => Some(only(of_stream_error(&error))),
             None => {
                 ended = true;
-                let empty = "the input is empty: the tool before this one wrote nothing, or the file is not a snapshot";
-                reader
-                    .was_empty()
-                    .then(|| (Snapshot::default(), vec![Diagnostic::new(Severity::FAILURE, "empty-input", empty)]))
+                reader.was_empty().then(|| only(empty_input()))
             }
         }
     })
+}
+
+/// A snapshot that holds nothing but the reason why.
+fn only(reason: Diagnostic) -> Snapshot {
+    let mut snapshot = Snapshot::default();
+    // A single diagnostic fits any section.
+    let _ = add_diagnostics(Stage::STREAM, vec![reason], &mut snapshot);
+    snapshot
+}
+
+fn empty_input() -> Diagnostic {
+    let message = "the input is empty: the tool before this one wrote nothing, or the file is not a snapshot";
+    Diagnostic::new(Severity::FAILURE, "empty-input", message)
 }
 
 fn of_stream_error(error: &StreamError) -> Diagnostic {

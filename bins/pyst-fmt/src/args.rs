@@ -1,0 +1,71 @@
+//! The command line of `pyst-fmt`.
+
+use clap::{Parser, ValueEnum};
+use pyst_cli::StageInput;
+use std::path::PathBuf;
+
+/// Renders a snapshot as text or JSON
+///
+/// Reads snapshots, merges native and Python frames by address, and prints every thread. It needs nothing but the snapshot;
+/// stages that were left out leave out their frames.
+#[derive(Parser, Clone, Debug)]
+#[command(name = "pyst-fmt", version, long_version = concat!(env!("CARGO_PKG_VERSION"), "\n", "snapshot format 1, report schema 1"))]
+#[command(after_help = "Exit status: 0 complete, 1 failed, 2 usage, 3 partial.")]
+pub struct Args {
+    /// Where the snapshots come from.
+    #[command(flatten)]
+    pub input: StageInput,
+
+    /// What to print
+    #[arg(short, long, value_enum, default_value_t = Format::Text)]
+    pub format: Format,
+
+    /// Show threads without Python frames too
+    #[arg(long)]
+    pub all_threads: bool,
+
+    /// Show the interpreter's own native frames too
+    #[arg(long)]
+    pub native_internals: bool,
+
+    /// Colour the text: auto means on a terminal, unless NO_COLOR is set or CLICOLOR is 0
+    #[arg(long, value_enum, value_name = "WHEN", default_value_t = Color::Auto)]
+    pub color: Color,
+
+    /// Write to FILE instead of standard output
+    ///
+    /// FILE is written beside its place, readable by its owner only, and renamed when it is whole. A FIFO, a device or
+    /// /dev/fd/N is written in place. "-" is standard output.
+    #[arg(short, long, value_name = "FILE")]
+    pub output: Option<PathBuf>,
+
+    /// Print the JSON Schema of the report, and exit
+    #[arg(long)]
+    pub schema: bool,
+
+    /// Print diagnostics that only inform, too
+    #[arg(short, long)]
+    pub verbose: bool,
+}
+
+/// A format.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
+pub enum Format {
+    /// For people: one block a thread, most recent call last
+    Text,
+    /// One indented JSON document per snapshot
+    Json,
+    /// One JSON document per snapshot, each on a line
+    Jsonl,
+}
+
+/// When to colour.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
+pub enum Color {
+    /// On a terminal
+    Auto,
+    /// Always
+    Always,
+    /// Never
+    Never,
+}

@@ -1,0 +1,73 @@
+//! `pyst-fmt`: renders snapshots as text or JSON.
+
+mod args;
+
+pub use args::{Args, Color, Format};
+
+use pyst_cli::{Exit, Outcome, Output, OutputArgs, say, snapshots};
+use pyst_report::json::{self, Layout};
+use pyst_report::{Report, schema, text};
+use std::env;
+use std::ffi::OsStr;
+use std::io::{IsTerminal, Write, stdout};
+
+/// Renders every snapshot of the input, and says what went wrong with any of them.
+///
+/// # Errors
+/// There is no input, or the output cannot be written.
+pub fn run(args: &Args) -> anyhow::Result<Exit> {
+    let output = OutputArgs { output: args.output.clone(), force: false };
+    if args.schema {
+        let mut out = output.open()?;
+        out.write_all(schema::generate().as_bytes())?;
+        out.finish()?;
+        return Ok(Exit::Complete);
+    }
+    let input = args.input.open()?;
+    let mut out = output.open()?;
+    let mut outcome = Outcome::default();
+    let mut snapshots = snapshots(input).peekable();
+    let mut index = 0;
+    while let Some(snapshot) = snapshots.next() {
+        let several = index > 0 || snapshots.peek().is_some();
+        let report = Report::of_snapshot(&snapshot);
+        let diagnostics = report.wire_diagnostics();
+        outcome.add(diagnostics.iter().map(|(_, diagnostic)| diagnostic));
+        if args.format != Format::Text || report.has_content() {
+            let options = text::Options {
+                native_internals: args.native_internals,
+                all_threads: args.all_threads,
+                color: colored(args.color, &output),
+                snapshot: several.then_some(index),
+            };
+            write(&report, args.format, &options, &mut out)?;
+            // A stream may go on for as long as its process lives.
+            out.flush()?;
+        }
+        say(&diagnostics, args.verbose);
+        index += 1;
+    }
+    out.finish()?;
+    Ok(outcome.exit())
+}
+
+fn write(report: &Report, format: Format, options: &text::Options, out: &mut Output) -> std::io::Result<()> {
+    match format {
+        Format::Text => text::write(report, options, out),
+        Format::Json => json::write(report, Layout::Pretty, out),
+        Format::Jsonl => json::write(report, Layout::Line, out),
+    }
+}
+
+/// Whether the text has colours: <https://no-color.org> and <https://bixense.com/clicolors> when nobody says.
+fn colored(color: Color, output: &OutputArgs) -> bool {
+    let is_set = |name| env::var_os(name).is_some_and(|value| !value.is_empty());
+    let is_zero = |name| env::var_os(name).as_deref() == Some(OsStr::new("0"));
+    match color {
+        Color::Always => true,
+        Color::Never => false,
+        Color::Auto if is_set("NO_COLOR") || is_zero("CLICOLOR") => false,
+        Color::Auto if is_set("CLICOLOR_FORCE") && !is_zero("CLICOLOR_FORCE") => true,
+        Color::Auto => output.path().is_none() && stdout().is_terminal(),
+    }
+}
