@@ -24,11 +24,21 @@ pub(crate) struct Chunks<'a> {
     bytes: Vec<u8>,
     /// The next older chunk, its used part.
     older: Option<Range>,
+    /// The free part of the newest chunk.
+    free: Range,
 }
 
 impl<'a> Chunks<'a> {
     pub(crate) fn new(offsets: &'a Offsets, memory: &'a dyn Memory) -> Chunks<'a> {
-        Chunks { offsets, memory, left: IN_ALL, held: Range::default(), bytes: Vec::new(), older: None }
+        Chunks {
+            offsets,
+            memory,
+            left: IN_ALL,
+            held: Range::default(),
+            bytes: Vec::new(),
+            older: None,
+            free: Range::default(),
+        }
     }
 
     /// Starts with the chunks of a thread: those of `thread`, the bytes of its state.
@@ -39,6 +49,14 @@ impl<'a> Chunks<'a> {
         self.older = chunk.zip(top).map(|(start, end)| Range { start, end });
         // Also when no frame lies in it: the newest chunk is where a later version's walk would look.
         self.advance();
+        let size = self.offsets.chunk_size.u64(&self.bytes).filter(|_| !self.held.is_empty());
+        let end = size.and_then(|size| self.held.start.checked_add(size));
+        self.free = Range { start: self.held.end, end: end.unwrap_or(self.held.end) };
+    }
+
+    /// Whether `address` is where frames have been and are no more.
+    pub(crate) fn is_free(&self, address: Address) -> bool {
+        self.free.contains(address)
     }
 
     /// The `length` bytes at `address`, if they lie in a chunk. Frames come newest first, so chunks are only ever left

@@ -39,6 +39,8 @@ pub(crate) struct Codes<'a> {
     /// The one asked for last: recursion asks for it again.
     last: Option<(Address, CodeId)>,
     locations: HashMap<(usize, u32), Location>,
+    /// The one asked for last, for the same reason.
+    last_location: Option<((usize, u32), Location)>,
     texts: HashMap<Address, Text>,
     text_bytes: usize,
     /// The code objects that frames name.
@@ -73,6 +75,7 @@ impl<'a> Codes<'a> {
             places: HashMap::new(),
             last: None,
             locations: HashMap::new(),
+            last_location: None,
             texts: HashMap::new(),
             text_bytes: 0,
             found: Vec::new(),
@@ -136,8 +139,11 @@ impl<'a> Codes<'a> {
             let line = self.layout.offsets.code_first_line.u32(&code.header);
             return Location { line: line.filter(|line| *line <= i32::MAX as u32), ..Location::default() };
         };
-        if let Some(location) = self.locations.get(&(id.0, unit)) {
-            return *location;
+        let key = (id.0, unit);
+        let last = self.last_location.filter(|(last, _)| *last == key).map(|(_, location)| location);
+        if let Some(location) = last.or_else(|| self.locations.get(&key).copied()) {
+            self.last_location = Some((key, location));
+            return location;
         }
         if code.lines.is_none() {
             match line_table(self.layout, code, self.memory) {
@@ -149,7 +155,7 @@ impl<'a> Codes<'a> {
             }
         }
         let location = code.lines.as_mut().map(|lines| lines.at(unit)).unwrap_or_default();
-        self.locations.insert((id.0, unit), location);
+        self.locations.insert(key, location);
         location
     }
 

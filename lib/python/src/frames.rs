@@ -17,6 +17,9 @@ pub(crate) const FRAMES_IN_ALL: usize = 1_000_000;
 /// How much of one frame's locals and evaluation stack is read, in words.
 const WORDS_OF_A_FRAME: u64 = 64 << 10;
 
+/// How many evaluation loops a thread can be entering at once; no more than one has been seen.
+const ENTERED_AT_ONCE: usize = 2;
+
 /// What walks frames; it keeps what threads share.
 pub(crate) struct Frames<'a> {
     layout: &'a Layout,
@@ -38,8 +41,14 @@ pub(crate) struct Chain {
     pub(crate) end: FrameChainEnd,
     /// What went wrong, in words.
     pub(crate) problem: Option<String>,
+    /// The innermost loop's frames were none: how many it seemed to have, and what was wrong with them.
+    pub(crate) left_out: Option<(usize, Option<String>)>,
     /// How many of the frames are in a run.
     assigned: usize,
+    /// Whether it led to the frame that the second loop is in.
+    met_outer: bool,
+    /// Whether no loop has to be outside.
+    of_root: bool,
 }
 
 /// Why a chain ends before its outermost frame.
@@ -55,6 +64,8 @@ enum ChainError {
     Loop(Address),
     #[error("it has more than {0} frames")]
     TooMany(usize),
+    #[error("it was just entering a Python function, and nothing leads to its frames at that moment")]
+    Entering,
 }
 
 /// A frame's fields.
@@ -85,7 +96,7 @@ impl<'a> Frames<'a> {
         chain.end = match &result {
             Ok(()) => FrameChainEnd::COMPLETE,
             Err(ChainError::Read(error) | ChainError::Code { error: CodeError::Read(error), .. }) => end_for(*error),
-            Err(ChainError::Code { .. } | ChainError::NoFrame(_)) => FrameChainEnd::INVALID,
+            Err(ChainError::Code { .. } | ChainError::NoFrame(_) | ChainError::Entering) => FrameChainEnd::INVALID,
             Err(ChainError::Loop(_)) => FrameChainEnd::LOOP,
             Err(ChainError::TooMany(_)) => FrameChainEnd::FRAME_LIMIT,
         };
@@ -97,16 +108,90 @@ impl<'a> Frames<'a> {
 
     fn fill(&mut self, chain: &mut Chain, address: Address, thread: &[u8]) -> Result<(), ChainError> {
         let offsets = &self.layout.offsets;
-        let (innermost, mut loops) = match offsets.thread_cframe.address(thread) {
-            Some(cframe) => self.innermost_by_cframe(cframe, offsets.thread_root_cframe.of(address))?,
-            None => (offsets.thread_current_frame.address(thread).ok_or(ChainError::NoFrame(address))?, Vec::new()),
+        let loops = match offsets.thread_cframe.address(thread) {
+            Some(cframe) => self.loops(cframe, offsets.thread_root_cframe.of(address))?,
+            None => {
+                let innermost = offsets.thread_current_frame.address(thread).ok_or(ChainError::NoFrame(address))?;
+                vec![Loop { anchor: None, innermost }]
+            }
         };
-        // Innermost first is how the chain comes; popping from the end is how they are used.
-        loops.reverse();
-        let result = self.follow(chain, innermost, &mut loops);
-        // Loops that no frame led to: they are just being entered or left.
-        for run in loops.into_iter().rev() {
-            chain.close_run(Some(run.anchor), AnchorKind::C_FRAME);
+        let (first, result) = self.attempt(&loops);
+        match (loops.as_slice(), &result) {
+            _ if !first.contradicts(&result, loops.get(1)) => {}
+            // What the only loop runs is partly lost; the rest of it is as good as any.
+            ([_, Loop { anchor: None, .. }], Err(_)) if !first.frames.is_empty() => {}
+            _ => return self.without_entered(chain, &loops, first, result),
+        }
+        *chain = first;
+        result
+    }
+
+    /// The chain of a thread whose innermost loop does not go together with the one outside it: the chain of the loops
+    /// outside, if that one is sound.
+    fn without_entered(
+        &mut self,
+        chain: &mut Chain,
+        loops: &[Loop],
+        first: Chain,
+        result: Result<(), ChainError>,
+    ) -> Result<(), ChainError> {
+        for entered in 1..=ENTERED_AT_ONCE {
+            let outer = loops.get(entered..).unwrap_or_default();
+            if outer.is_empty() {
+                break;
+            }
+            let (mut next, next_result) = self.attempt(outer);
+            if next_result.is_ok() && !next.contradicts(&next_result, outer.get(1)) {
+                if self.layout.semantics.runs == Runs::CFrames {
+                    let of_entered = loops.iter().take(entered).map(|inner| PythonRun {
+                        frames: 0,
+                        anchor: inner.anchor,
+                        anchor_kind: AnchorKind::C_FRAME,
+                    });
+                    next.runs.splice(..0, of_entered);
+                }
+                let problem = result.as_ref().err().map(ToString::to_string);
+                *chain = Chain { left_out: Some((first.frames.len(), problem)), ..next };
+                return Ok(());
+            }
+        }
+        // Something is wrong further out, which costs both; or the loop knows nothing at all yet, and what looks like its
+        // frames is not to be believed.
+        match result {
+            Err(error) if !first.frames.is_empty() && loops.len() > 1 => {
+                *chain = first;
+                Err(error)
+            }
+            _ => Err(ChainError::Entering),
+        }
+    }
+
+    fn attempt(&mut self, loops: &[Loop]) -> (Chain, Result<(), ChainError>) {
+        let of_root = loops.first().is_none_or(|first| first.anchor.is_none());
+        let mut chain = Chain { of_root, ..Chain::default() };
+        let innermost = loops.first().map(|first| first.innermost).unwrap_or_default();
+        let result = self.follow(&mut chain, innermost, loops);
+        (chain, result)
+    }
+
+    /// Follows the chain from `first` on, which the first of `loops` runs.
+    fn follow(&mut self, chain: &mut Chain, first: Address, loops: &[Loop]) -> Result<(), ChainError> {
+        let delimits = self.layout.semantics.runs == Runs::CFrames;
+        let mut loops = loops.iter().peekable();
+        let mut current = loops.next();
+        let result = self.follow_frames(chain, first, |chain, address| {
+            // The outer loop's innermost frame: the loop inside it ends before.
+            while let Some(outer) = loops.next_if(|outer| outer.innermost == address) {
+                if delimits {
+                    chain.close_run(current.and_then(|inner| inner.anchor), AnchorKind::C_FRAME);
+                }
+                current = Some(outer);
+                chain.met_outer = true;
+            }
+        });
+        // Loops that no frame led to: they are just being entered or left. The root is no loop.
+        for run in current.into_iter().chain(loops).filter(|run| delimits && run.anchor.is_some()) {
+            chain.close_run(run.anchor, AnchorKind::C_FRAME);
         }
         if chain.unassigned() > 0 {
             chain.close_run(None, AnchorKind::default());
@@ -114,7 +199,12 @@ impl<'a> Frames<'a> {
         result
     }
 
-    fn follow(&mut self, chain: &mut Chain, first: Address, loops: &mut Vec<Loop>) -> Result<(), ChainError> {
+    fn follow_frames(
+        &mut self,
+        chain: &mut Chain,
+        first: Address,
+        mut at: impl FnMut(&mut Chain, Address),
+    ) -> Result<(), ChainError> {
         let mut cycles = Cycles::default();
         let mut address = first;
         while !address.is_null() {
@@ -126,18 +216,14 @@ impl<'a> Frames<'a> {
                 chain.forget_repetition();
                 return Err(ChainError::Loop(address));
             }
-            // The outer loop's innermost frame: the loop inside it ends before.
-            while let [.., outer, _] = loops.as_slice()
-                && outer.innermost == address
-                && let Some(inner) = loops.pop()
-            {
-                chain.close_run(Some(inner.anchor), AnchorKind::C_FRAME);
-            }
+            at(chain, address);
             let frame = self.read(address)?;
             match self.layout.semantics.runs {
                 Runs::Shims { owner } if owner == frame.owner => {
                     chain.close_run(Some(address), AnchorKind::SHIM_FRAME);
                 }
+                // Not there yet, or not any more.
+                _ if self.chunks.is_free(address) => {}
                 _ => self.add(chain, address, &frame)?,
             }
             address = frame.previous;
@@ -209,42 +295,63 @@ impl<'a> Frames<'a> {
         }
     }
 
-    /// Through `_PyCFrame`: the innermost frame, and for versions whose runs they delimit all of them, innermost first.
-    fn innermost_by_cframe(&self, first: Address, root: Option<Address>) -> Result<(Address, Vec<Loop>), ChainError> {
+    /// The evaluation loops by their `_PyCFrame`s, innermost first and with the root: all of them where they delimit runs,
+    /// else only those that tell where the innermost frame is.
+    fn loops(&self, first: Address, root: Option<Address>) -> Result<Vec<Loop>, ChainError> {
         let offsets = &self.layout.offsets;
         let size = offsets.cframe_size.get().unwrap_or(0);
-        let mut innermost = None;
+        let limit = match self.layout.semantics.runs {
+            Runs::CFrames => FRAMES_OF_A_THREAD,
+            Runs::Shims { .. } => ENTERED_AT_ONCE + 2,
+        };
         let mut loops = Vec::new();
         let mut cycles = Cycles::default();
         let mut address = first;
-        while !address.is_null() {
+        while !address.is_null() && loops.len() < limit && !cycles.found_at(address) {
             let cframe = match self.memory.read_bytes(address, size, WORDS_OF_A_FRAME) {
                 Ok(cframe) => cframe,
                 // Frames are still right without those that could not be had; where runs end is then not known.
-                Err(_) if innermost.is_some() => break,
+                Err(_) if !loops.is_empty() => break,
                 Err(error) => return Err(error.into()),
             };
-            let current = offsets.cframe_current_frame.address(&cframe).ok_or(ChainError::NoFrame(address))?;
-            innermost.get_or_insert(current);
+            let innermost = offsets.cframe_current_frame.address(&cframe).ok_or(ChainError::NoFrame(address))?;
             // The root is in the thread state: there is no loop, and no frame on the C stack.
-            let delimits = self.layout.semantics.runs == Runs::CFrames && Some(address) != root;
-            if !delimits || loops.len() >= FRAMES_OF_A_THREAD || cycles.found_at(address) {
+            let is_root = Some(address) == root;
+            loops.push(Loop { anchor: (!is_root).then_some(address), innermost });
+            if is_root {
                 break;
             }
-            loops.push(Loop { anchor: address, innermost: current });
             address = offsets.cframe_previous.address(&cframe).ok_or(ChainError::NoFrame(address))?;
         }
-        Ok((innermost.unwrap_or_default(), loops))
+        Ok(loops)
     }
 }
 
-/// A native evaluation loop, by its `_PyCFrame`.
+/// A native evaluation loop.
 struct Loop {
-    anchor: Address,
+    /// Its `_PyCFrame`; none for the root, which stands for no loop.
+    anchor: Option<Address>,
+    /// The innermost frame it runs; null for the root.
     innermost: Address,
 }
 
 impl Chain {
+    /// Whether the chain can't be that of a loop inside `outer`: it would lead to the frame that `outer` is in. A loop
+    /// that is just being entered does not know its frame or even `outer` yet, and has what was on the stack before.
+    fn contradicts(&self, result: &Result<(), ChainError>, outer: Option<&Loop>) -> bool {
+        if self.of_root {
+            return false;
+        }
+        let Some(outer) = outer else { return true };
+        let leads_there = self.met_outer || (result.is_ok() && outer.innermost.is_null());
+        let lost_on_the_way = match result {
+            Err(ChainError::Read(_) | ChainError::Code { error: CodeError::Read(_), .. }) => !self.frames.is_empty(),
+            Err(ChainError::TooMany(_)) => true,
+            _ => false,
+        };
+        !leads_there && !lost_on_the_way
+    }
+
     /// How many frames are in no run yet.
     fn unassigned(&self) -> usize {
         self.frames.len().saturating_sub(self.assigned)

@@ -112,6 +112,12 @@ pub(crate) fn of_runtime(runtime: &FoundRuntime, memory: &dyn Memory) -> Option<
     Some(described.unwrap_or_else(|| table.layout(patch)))
 }
 
+/// Every table, by ascending version.
+#[cfg(test)]
+pub(crate) fn all_tables() -> &'static [Table] {
+    TABLES
+}
+
 /// The minor versions there are tables for, for people: `3.11, 3.12, 3.13`.
 pub(crate) fn known_versions() -> String {
     let mut versions: Vec<(u8, u8)> = TABLES.iter().map(|table| table.minor).collect();

@@ -12,6 +12,8 @@
 
 mod chunks;
 mod code;
+#[cfg(test)]
+mod fake;
 mod find;
 mod frames;
 mod layout;

@@ -134,6 +134,9 @@ impl Iterator for Entries<'_> {
 }
 
 #[cfg(test)]
+mod oracle;
+
+#[cfg(test)]
 mod tests {
     use super::*;
 

@@ -253,8 +253,22 @@ impl Walk<'_> {
         let offsets = &self.layout.offsets;
         let ident = Ident(offsets.thread_ident.u64(bytes).unwrap_or_default());
         let native_thread_id = offsets.thread_native_id.u64(bytes).filter(|id| *id != 0);
-        let Chain { frames, runs, end, problem, .. } = self.frames.walk(address, bytes);
+        let Chain { frames, runs, end, problem, left_out, .. } = self.frames.walk(address, bytes);
         let tid = self.threads.find(ident, native_thread_id, &runs);
+        let on_thread = |diagnostic: Diagnostic| match tid {
+            Some(tid) => diagnostic.on(tid),
+            None => diagnostic,
+        };
+        if let Some((count, problem)) = left_out {
+            // Nothing is missing when it had none: Python would not show the frame either.
+            let severity = if count == 0 { Severity::INFO } else { Severity::WARNING };
+            let message = format!(
+                "The thread with ident {:#x} was just entering or leaving a Python function, which is not shown{}.",
+                ident.0,
+                problem.map(|problem| format!(" ({problem})")).unwrap_or_default(),
+            );
+            self.say(on_thread(Diagnostic::new(severity, "python-function-entered", message)));
+        }
         if let Some(problem) = problem {
             // A stated limit is no loss.
             let severity = if end == FrameChainEnd::FRAME_LIMIT { Severity::WARNING } else { Severity::LOSS };
@@ -263,11 +277,7 @@ impl Walk<'_> {
                 ident.0,
                 frames.len()
             );
-            let diagnostic = Diagnostic::new(severity, "python-frames-lost", message);
-            self.say(match tid {
-                Some(tid) => diagnostic.on(tid),
-                None => diagnostic,
-            });
+            self.say(on_thread(Diagnostic::new(severity, "python-frames-lost", message)));
         }
         let state = PythonState { address, interpreter, ident, native_thread_id, tid, frames, runs, end };
         self.walked.python.states.push(state);
@@ -297,3 +307,6 @@ impl Walk<'_> {
         self.walked
     }
 }
+
+#[cfg(test)]
+mod tests;

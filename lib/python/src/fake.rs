@@ -1,0 +1,175 @@
+//! A runtime made by hand, by any table, for tests: what no living process can be made to hold on demand.
+
+use crate::layout::{Field, Runs, Table, all_tables};
+use pyst_memory::Image;
+use pyst_snapshot::Address;
+use pyst_snapshot::payload::{FoundRuntime, LayoutSource};
+use std::collections::BTreeMap;
+
+/// The structures of a target, each a segment of its own.
+pub(crate) struct Fake {
+    pub(crate) table: &'static Table,
+    pub(crate) runtime: Address,
+    pub(crate) parts: BTreeMap<u64, Vec<u8>>,
+    next: u64,
+}
+
+/// What each fake is run with: one table of each minor version.
+pub(crate) fn tables() -> Vec<&'static Table> {
+    let mut tables: Vec<&Table> = all_tables().iter().collect();
+    tables.dedup_by_key(|table| table.minor);
+    tables
+}
+
+impl Fake {
+    /// A runtime that runs, without an interpreter.
+    pub(crate) fn new(table: &'static Table) -> Fake {
+        let mut fake = Fake { table, runtime: Address(0), parts: BTreeMap::new(), next: 0x7f00_0000_0000 };
+        fake.runtime = fake.allocate(4096);
+        fake.put32(fake.runtime, table.offsets.runtime_core_initialized, 1);
+        fake.put32(fake.runtime, table.offsets.runtime_initialized, 1);
+        fake
+    }
+
+    pub(crate) fn found(&self) -> FoundRuntime {
+        let (major, minor) = self.table.minor;
+        let patch = self.table.patches[0];
+        FoundRuntime {
+            address: self.runtime,
+            version_hex: u32::from_be_bytes([major, minor, patch, 0xf0]),
+            layout: self.table.name.to_owned(),
+            layout_source: LayoutSource::TABLE,
+            ..FoundRuntime::default()
+        }
+    }
+
+    pub(crate) fn image(&self) -> Image<'static> {
+        let mut image = Image::new();
+        image.extend(self.parts.iter().map(|(start, bytes)| (Address(*start), bytes.clone().into())));
+        image
+    }
+
+    /// Zeroed memory, apart from all other.
+    pub(crate) fn allocate(&mut self, size: u64) -> Address {
+        let address = self.next;
+        self.parts.insert(address, vec![0; usize::try_from(size).unwrap()]);
+        self.next += size.next_multiple_of(4096) + 4096;
+        Address(address)
+    }
+
+    fn place(&mut self, base: Address, field: Field) -> Option<&mut [u8]> {
+        let address = field.of(base)?.0;
+        let (start, bytes) = self.parts.range_mut(..=address).next_back().unwrap();
+        bytes.get_mut(usize::try_from(address - start).unwrap()..)
+    }
+
+    /// Fields that the table lacks are left alone.
+    pub(crate) fn put(&mut self, base: Address, field: Field, value: u64) {
+        if let Some(place) = self.place(base, field) {
+            place[..8].copy_from_slice(&value.to_le_bytes());
+        }
+    }
+
+    pub(crate) fn put32(&mut self, base: Address, field: Field, value: u32) {
+        if let Some(place) = self.place(base, field) {
+            place[..4].copy_from_slice(&value.to_le_bytes());
+        }
+    }
+
+    fn put_bytes(&mut self, base: Address, field: Field, value: &[u8]) {
+        self.place(base, field).unwrap()[..value.len()].copy_from_slice(value);
+    }
+
+    /// An ASCII string.
+    pub(crate) fn text(&mut self, text: &str) -> Address {
+        let offsets = self.table.offsets;
+        let address = self.allocate(offsets.text_ascii_data.get().unwrap() + text.len() as u64);
+        let bit = |field: Field| u32::try_from(field.get().unwrap()).unwrap();
+        let state =
+            1 << bit(offsets.text_kind_bit) | 1 << bit(offsets.text_compact_bit) | 1 << bit(offsets.text_ascii_bit);
+        self.put32(address, offsets.text_state, state);
+        self.put(address, offsets.text_length, text.len() as u64);
+        self.put_bytes(address, offsets.text_ascii_data, text.as_bytes());
+        address
+    }
+
+    /// A code object of 8 units, each a line from line 11 on, of which the first makes the frame complete.
+    pub(crate) fn code(&mut self, name: &str) -> Address {
+        let offsets = self.table.offsets;
+        let lines: Vec<u8> = (0..8).flat_map(|_| [0x80 | 13 << 3, 2]).collect();
+        let table = self.allocate(offsets.bytes_data.get().unwrap() + lines.len() as u64);
+        self.put(table, offsets.bytes_length, lines.len() as u64);
+        self.put_bytes(table, offsets.bytes_data, &lines);
+        let code = self.allocate(offsets.code_instructions.get().unwrap() + 16);
+        let (name, file) = (self.text(name), self.text("file.py"));
+        self.put(code, offsets.code_units, 8);
+        self.put(code, offsets.code_name, name.0);
+        self.put(code, offsets.code_qualname, name.0);
+        self.put(code, offsets.code_file, file.0);
+        self.put(code, offsets.code_line_table, table.0);
+        self.put32(code, offsets.code_first_line, 10);
+        self.put32(code, offsets.code_first_traceable, 1);
+        code
+    }
+
+    /// A frame that is at a unit of its code.
+    pub(crate) fn frame(&mut self, code: Address, unit: u64, previous: Address) -> Address {
+        let offsets = self.table.offsets;
+        let frame = self.allocate(offsets.frame_locals.get().unwrap());
+        self.put(frame, offsets.frame_code, code.0);
+        let instruction = offsets.code_instructions.of(code).unwrap().0 + 2 * unit;
+        self.put(frame, offsets.frame_instruction, instruction);
+        self.put(frame, offsets.frame_previous, previous.0);
+        frame
+    }
+
+    /// What separates runs in versions with shims: a frame that nobody is to see. Nothing elsewhere.
+    pub(crate) fn shim(&mut self, code: Address, previous: Address) -> Address {
+        let Runs::Shims { owner } = self.table.semantics.runs else { return previous };
+        let shim = self.frame(code, 5, previous);
+        self.put_bytes(shim, self.table.offsets.frame_owner, &[owner]);
+        shim
+    }
+
+    /// The newest interpreter.
+    pub(crate) fn interpreter(&mut self, id: u64) -> Address {
+        let offsets = self.table.offsets;
+        let interpreter = self.allocate(offsets.interpreter_size.get().unwrap());
+        let image = self.image();
+        let older = offsets.runtime_interpreters_head.of(self.runtime).unwrap();
+        let older = pyst_memory::MemoryExt::read_u64(&image, older).unwrap();
+        self.put(interpreter, offsets.interpreter_next, older);
+        self.put(interpreter, offsets.interpreter_id, id);
+        self.put(self.runtime, offsets.runtime_interpreters_head, interpreter.0);
+        if id == 0 {
+            self.put(self.runtime, offsets.runtime_interpreters_main, interpreter.0);
+        }
+        interpreter
+    }
+
+    /// The newest thread state of an interpreter, with the innermost frame of each evaluation loop, innermost first.
+    pub(crate) fn state(&mut self, interpreter: Address, ident: u64, loops: &[Address]) -> Address {
+        let offsets = self.table.offsets;
+        let state = self.allocate(offsets.thread_size.get().unwrap());
+        let image = self.image();
+        let older = offsets.interpreter_threads_head.of(interpreter).unwrap();
+        let older = pyst_memory::MemoryExt::read_u64(&image, older).unwrap();
+        self.put(state, offsets.thread_next, older);
+        self.put(state, offsets.thread_interpreter, interpreter.0);
+        self.put(state, offsets.thread_ident, ident);
+        self.put(interpreter, offsets.interpreter_threads_head, state.0);
+        let innermost = loops.first().map_or(0, |frame| frame.0);
+        self.put(state, offsets.thread_current_frame, innermost);
+        if let Some(root) = offsets.thread_root_cframe.of(state) {
+            let mut previous = root;
+            for frame in loops.iter().rev() {
+                let cframe = self.allocate(offsets.cframe_size.get().unwrap());
+                self.put(cframe, offsets.cframe_previous, previous.0);
+                self.put(cframe, offsets.cframe_current_frame, frame.0);
+                previous = cframe;
+            }
+            self.put(state, offsets.thread_cframe, previous.0);
+        }
+        state
+    }
+}

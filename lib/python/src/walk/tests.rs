@@ -1,0 +1,333 @@
+//! The walk over runtimes made by hand, by a table of each minor version.
+
+use super::*;
+use crate::fake::{Fake, tables};
+use crate::layout::Runs;
+use pyst_snapshot::Range;
+use pyst_snapshot::payload::AnchorKind;
+
+/// What is shown of each frame: its name and line.
+fn shown(python: &Python, state: usize) -> Vec<(String, u32)> {
+    let frame = |frame: &pyst_snapshot::payload::PythonFrame| {
+        (python.codes[frame.code as usize].function.escaped(), frame.line.unwrap())
+    };
+    python.states[state].frames.iter().map(frame).collect()
+}
+
+/// One thread with two evaluation loops: `inner` called by C code called by `outer`.
+fn two_loops(fake: &mut Fake, ident: u64) -> (Address, [Address; 2]) {
+    let (outer, inner) = (fake.code("outer"), fake.code("inner"));
+    let bottom = fake.shim(outer, Address(0));
+    let outer_frame = fake.frame(outer, 3, bottom);
+    let between = fake.shim(inner, outer_frame);
+    let middle = fake.frame(inner, 4, between);
+    let innermost = fake.frame(inner, 5, middle);
+    let interpreter = if ident == 1 { fake.interpreter(0) } else { fake.interpreter(ident) };
+    fake.state(interpreter, ident, &[innermost, outer_frame]);
+    (interpreter, [innermost, outer_frame])
+}
+
+#[test]
+fn frames_come_innermost_first_in_one_run_for_each_loop() {
+    for table in tables() {
+        let mut fake = Fake::new(table);
+        two_loops(&mut fake, 1);
+        let walked = walk(&fake.found(), &[], &fake.image());
+        assert_eq!(walked.diagnostics, [], "{}", table.name);
+        let python = walked.python;
+        let expected = [("inner", 16), ("inner", 15), ("outer", 14)].map(|(name, line)| (name.to_owned(), line));
+        assert_eq!(shown(&python, 0), expected, "{}", table.name);
+        let state = &python.states[0];
+        assert_eq!(state.end, FrameChainEnd::COMPLETE);
+        assert_eq!(state.runs.iter().map(|run| run.frames).collect::<Vec<_>>(), [2, 1]);
+        let kind = match table.semantics.runs {
+            Runs::CFrames => AnchorKind::C_FRAME,
+            Runs::Shims { .. } => AnchorKind::SHIM_FRAME,
+        };
+        assert!(state.runs.iter().all(|run| run.anchor.is_some() && run.anchor_kind == kind));
+        assert_eq!(python.phase, RuntimePhase::RUNNING);
+    }
+}
+
+#[test]
+fn a_frame_that_is_just_being_made_is_not_shown() {
+    for table in tables() {
+        let mut fake = Fake::new(table);
+        let code = fake.code("f");
+        let outer = fake.frame(code, 2, Address(0));
+        let new = fake.frame(code, 0, outer);
+        let interpreter = fake.interpreter(0);
+        fake.state(interpreter, 1, &[new]);
+        let walked = walk(&fake.found(), &[], &fake.image());
+        assert_eq!(walked.diagnostics, []);
+        assert_eq!(shown(&walked.python, 0), [("f".to_owned(), 13)], "{}", table.name);
+    }
+}
+
+/// Between two instructions of an evaluation loop that starts, `tstate->cframe` is set and `cframe.current_frame` is not.
+#[test]
+fn a_loop_that_is_just_being_entered_costs_nothing_but_itself() {
+    for table in tables().into_iter().filter(|table| table.offsets.cframe_size.get().is_some()) {
+        let mut fake = Fake::new(table);
+        let (outer, other) = (fake.code("outer"), fake.code("other"));
+        let bottom = fake.shim(outer, Address(0));
+        let frame = fake.frame(outer, 3, bottom);
+        let elsewhere = fake.frame(other, 3, Address(0));
+        let interpreter = fake.interpreter(0);
+        for (left_behind, severity) in [(Address(2), Severity::INFO), (elsewhere, Severity::WARNING)] {
+            fake.state(interpreter, 1, &[left_behind, frame]);
+            let walked = walk(&fake.found(), &[], &fake.image());
+            assert_eq!(shown(&walked.python, 0), [("outer".to_owned(), 14)], "{}", table.name);
+            assert_eq!(walked.python.states[0].end, FrameChainEnd::COMPLETE);
+            assert_eq!(walked.diagnostics[0].code, "python-function-entered");
+            assert_eq!(walked.diagnostics[0].severity, severity);
+        }
+    }
+}
+
+#[test]
+fn a_loop_that_knows_nothing_yet_is_not_believed() {
+    for table in tables().into_iter().filter(|table| table.offsets.cframe_size.get().is_some()) {
+        let mut fake = Fake::new(table);
+        let code = fake.code("elsewhere");
+        let elsewhere = fake.frame(code, 3, Address(0));
+        let cframe = fake.allocate(table.offsets.cframe_size.get().unwrap());
+        fake.put(cframe, table.offsets.cframe_current_frame, elsewhere.0);
+        let interpreter = fake.interpreter(0);
+        let state = fake.state(interpreter, 1, &[]);
+        fake.put(state, table.offsets.thread_cframe, cframe.0);
+        let walked = walk(&fake.found(), &[], &fake.image());
+        assert_eq!(shown(&walked.python, 0), []);
+        assert_eq!(walked.python.states[0].end, FrameChainEnd::INVALID);
+        assert_eq!(walked.diagnostics[0].severity, Severity::LOSS);
+    }
+}
+
+#[test]
+fn frames_that_go_in_circles_are_shown_once() {
+    for table in tables() {
+        let mut fake = Fake::new(table);
+        let code = fake.code("f");
+        let outermost = fake.frame(code, 2, Address(0));
+        let mut frame = outermost;
+        for _ in 0..100 {
+            frame = fake.frame(code, 2, frame);
+        }
+        fake.put(outermost, table.offsets.frame_previous, frame.0);
+        let interpreter = fake.interpreter(0);
+        fake.state(interpreter, 1, &[frame]);
+        let walked = walk(&fake.found(), &[], &fake.image());
+        assert_eq!(walked.python.states[0].frames.len(), 101);
+        assert_eq!(walked.python.states[0].end, FrameChainEnd::LOOP);
+        assert_eq!(walked.diagnostics[0].code, "python-frames-lost");
+        assert_eq!(walked.diagnostics[0].severity, Severity::LOSS);
+    }
+}
+
+#[test]
+fn lists_that_go_in_circles_end() {
+    for table in tables() {
+        let mut fake = Fake::new(table);
+        let interpreter = fake.interpreter(0);
+        let state = fake.state(interpreter, 1, &[]);
+        fake.put(state, table.offsets.thread_next, state.0);
+        fake.put(interpreter, table.offsets.interpreter_next, interpreter.0);
+        let walked = walk(&fake.found(), &[], &fake.image());
+        let codes: Vec<&str> = walked.diagnostics.iter().map(|diagnostic| diagnostic.code.as_str()).collect();
+        assert_eq!(codes, ["python-states-lost", "python-interpreters-lost"]);
+        assert_eq!(walked.python.interpreters.len(), 1);
+    }
+}
+
+#[test]
+fn a_frame_that_is_lost_costs_no_other_thread() {
+    for table in tables() {
+        let mut fake = Fake::new(table);
+        let (_, [_, outer]) = two_loops(&mut fake, 1);
+        two_loops(&mut fake, 2);
+        fake.parts.remove(&outer.0);
+        let mut image = fake.image();
+        let walked = walk(&fake.found(), &[], &image);
+        let ends = |walked: &Walked| walked.python.states.iter().map(|state| state.end).collect::<Vec<_>>();
+        assert_eq!(ends(&walked), [FrameChainEnd::COMPLETE, FrameChainEnd::NOT_RECORDED], "{}", table.name);
+        assert_eq!(shown(&walked.python, 1).len(), 2);
+        assert_eq!(walked.diagnostics.len(), 1);
+        image.extend_unreadable([Range::sized(outer, 8).unwrap()]);
+        let walked = walk(&fake.found(), &[], &image);
+        assert_eq!(ends(&walked), [FrameChainEnd::COMPLETE, FrameChainEnd::UNREADABLE]);
+    }
+}
+
+#[test]
+fn a_frame_that_runs_no_code_is_no_frame() {
+    for table in tables() {
+        let mut fake = Fake::new(table);
+        let (code, other) = (fake.code("f"), fake.code("g"));
+        let outer = fake.frame(code, 2, Address(0));
+        let inner = fake.frame(code, 2, outer);
+        // Its instruction is in another code object.
+        fake.put(outer, table.offsets.frame_code, other.0);
+        let interpreter = fake.interpreter(0);
+        fake.state(interpreter, 1, &[inner]);
+        let walked = walk(&fake.found(), &[], &fake.image());
+        assert_eq!(shown(&walked.python, 0).len(), 1);
+        assert_eq!(walked.python.states[0].end, FrameChainEnd::INVALID);
+    }
+}
+
+#[test]
+fn a_name_that_is_lost_leaves_its_frame() {
+    for table in tables() {
+        let mut fake = Fake::new(table);
+        let code = fake.code("f");
+        let frame = fake.frame(code, 2, Address(0));
+        fake.put(code, table.offsets.code_name, 0x10);
+        let interpreter = fake.interpreter(0);
+        fake.state(interpreter, 1, &[frame]);
+        let walked = walk(&fake.found(), &[], &fake.image());
+        assert_eq!(shown(&walked.python, 0), [("<name not readable>".to_owned(), 13)]);
+        assert_eq!(walked.diagnostics[0].code, "python-code-lost");
+    }
+}
+
+/// Frames without end: wherever one is read, it leads to one further on.
+struct Endless {
+    image: pyst_memory::Image<'static>,
+    frame: Vec<u8>,
+    previous: usize,
+}
+
+impl Memory for Endless {
+    fn read(&self, address: Address, buffer: &mut [u8]) -> Result<(), ReadError> {
+        if address.0 >> 60 != 1 || buffer.len() != self.frame.len() {
+            return self.image.read(address, buffer);
+        }
+        buffer.copy_from_slice(&self.frame);
+        buffer[self.previous..self.previous + 8].copy_from_slice(&(address.0 + 128).to_le_bytes());
+        Ok(())
+    }
+}
+
+#[test]
+fn frames_without_end_are_cut_at_the_stated_limit() {
+    let table = tables().into_iter().next_back().unwrap();
+    let mut fake = Fake::new(table);
+    let code = fake.code("f");
+    let frame = fake.frame(code, 2, Address(1 << 60));
+    let interpreter = fake.interpreter(0);
+    fake.state(interpreter, 1, &[frame]);
+    fake.state(interpreter, 2, &[frame]);
+    let bytes = fake.parts[&frame.0].clone();
+    let previous = usize::try_from(table.offsets.frame_previous.get().unwrap()).unwrap();
+    let walked = walk(&fake.found(), &[], &Endless { image: fake.image(), frame: bytes, previous });
+    assert_eq!(walked.python.states[0].frames.len(), crate::frames::FRAMES_IN_ALL);
+    assert_eq!(walked.python.states[1].frames.len(), 0);
+    assert!(walked.python.states.iter().all(|state| state.end == FrameChainEnd::FRAME_LIMIT));
+    assert!(walked.diagnostics.iter().all(|diagnostic| diagnostic.severity == Severity::WARNING));
+}
+
+#[test]
+fn frames_in_data_stack_chunks_are_found_and_kept_with_their_chunk() {
+    for table in tables() {
+        let offsets = table.offsets;
+        let mut fake = Fake::new(table);
+        let code = fake.code("f");
+        let size = offsets.frame_locals.get().unwrap() + 64;
+        let data = offsets.chunk_data.get().unwrap();
+        // Two chunks of ten frames each, whose templates come from frames elsewhere.
+        let chunks = [fake.allocate(data + 10 * size), fake.allocate(data + 20 * size)];
+        let mut previous = Address(0);
+        for (at, chunk) in chunks.iter().enumerate() {
+            for index in 0..10 {
+                let template = fake.frame(code, 2 + at as u64, previous);
+                let bytes = fake.parts.remove(&template.0).unwrap();
+                let place = usize::try_from(data + index * size).unwrap();
+                fake.parts.get_mut(&chunk.0).unwrap()[place..place + bytes.len()].copy_from_slice(&bytes);
+                previous = Address(chunk.0 + data + index * size);
+            }
+        }
+        fake.put(chunks[0], offsets.chunk_top, 10 * size / 8);
+        fake.put(chunks[1], offsets.chunk_previous, chunks[0].0);
+        let interpreter = fake.interpreter(0);
+        let state = fake.state(interpreter, 1, &[previous]);
+        fake.put(state, offsets.thread_chunk, chunks[1].0);
+        fake.put(state, offsets.thread_chunk_top, chunks[1].0 + data + 10 * size);
+        let recorder = pyst_memory::Recorder::new(fake.image());
+        let walked = walk(&fake.found(), &[], &recorder);
+        assert_eq!(walked.diagnostics, []);
+        assert_eq!(shown(&walked.python, 0).len(), 20, "{}", table.name);
+        let ranges = recorder.ranges();
+        for chunk in chunks {
+            let used = Range::sized(chunk, data + 10 * size).unwrap();
+            assert!(ranges.contains(&used), "{}: {used} is not among {ranges:?}", table.name);
+        }
+        assert_eq!(walk(&fake.found(), &[], &recorder.into_image()), walked);
+    }
+}
+
+#[test]
+fn phases_are_those_of_the_runtime() {
+    for table in tables() {
+        let mut fake = Fake::new(table);
+        let phase = |fake: &Fake| walk(&fake.found(), &[], &fake.image()).python.phase;
+        assert_eq!(phase(&fake), RuntimePhase::RUNNING);
+        fake.put32(fake.runtime, table.offsets.runtime_initialized, 0);
+        assert_eq!(phase(&fake), RuntimePhase::STARTING);
+        fake.put(fake.runtime, table.offsets.runtime_finalizing, 0x1000);
+        assert_eq!(phase(&fake), RuntimePhase::FINALIZING);
+    }
+}
+
+/// A small generator of the same numbers on every machine (xorshift).
+struct Numbers(u64);
+
+impl Numbers {
+    fn next(&mut self) -> u64 {
+        self.0 ^= self.0 << 13;
+        self.0 ^= self.0 >> 7;
+        self.0 ^= self.0 << 17;
+        self.0
+    }
+
+    fn below(&mut self, limit: usize) -> usize {
+        usize::try_from(self.next() % limit as u64).unwrap()
+    }
+}
+
+#[test]
+fn no_damage_makes_the_walk_panic_or_run_on() {
+    let mut numbers = Numbers(0x9e37_79b9_7f4a_7c15);
+    for table in tables() {
+        let mut sound = Fake::new(table);
+        two_loops(&mut sound, 1);
+        two_loops(&mut sound, 2);
+        let addresses: Vec<u64> = sound.parts.keys().copied().collect();
+        let image = sound.image();
+        let recorder = pyst_memory::Recorder::new(&image);
+        let _ = walk(&sound.found(), &[], &recorder);
+        // Only what is read is worth damaging.
+        let read = recorder.ranges();
+        let mut troubled = 0;
+        for _ in 0..3000 {
+            let mut parts = sound.parts.clone();
+            for _ in 0..=numbers.below(4) {
+                let range = read[numbers.below(read.len())];
+                let at = range.start.0 + numbers.next() % range.len() / 8 * 8;
+                let value = match numbers.below(4) {
+                    0 => numbers.next(),
+                    1 => numbers.next() % 64,
+                    2 => u64::MAX - numbers.next() % 64,
+                    _ => addresses[numbers.below(addresses.len())],
+                };
+                let (start, bytes) = parts.range_mut(..=at).next_back().unwrap();
+                let place = bytes.iter_mut().skip(usize::try_from(at - start).unwrap());
+                place.zip(value.to_le_bytes()).for_each(|(byte, new)| *byte = new);
+            }
+            let mut damaged = pyst_memory::Image::new();
+            damaged.extend(parts.into_iter().map(|(start, bytes)| (Address(start), bytes.into())));
+            troubled += usize::from(!walk(&sound.found(), &[], &damaged).diagnostics.is_empty());
+        }
+        // Or else this test tests nothing.
+        assert!(troubled > 500, "{}: only {troubled} of 3000", table.name);
+    }
+}
