@@ -1,1 +1,169 @@
-//! placeholder
+//! Capture: from a living process or a core file to a [`Snapshot`].
+//!
+//! The only crate that touches a process, and it never writes to one: it seizes threads, stops them for microseconds,
+//! reads registers and memory, and lets go. The target runs on whatever happens here, even if this process is killed.
+//!
+//! A capture runs the very code that the later stages run (`pyst_native::unwind`, `pyst_python::walk`) over recorders, and
+//! keeps exactly what that code asked for. That is what makes the snapshot small, and what makes the stages say the same
+//! on another machine.
+#![deny(missing_docs)]
+
+mod core;
+mod error;
+mod finish;
+mod live;
+mod modules;
+mod registers;
+mod source;
+mod sys;
+
+pub use error::CaptureError;
+
+use pyst_snapshot::Snapshot;
+use pyst_snapshot::payload::{Capture, CaptureOption, Diagnostics, Stage};
+use std::path::PathBuf;
+use std::time::{Duration, SystemTime, UNIX_EPOCH};
+
+/// What to capture.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Target {
+    /// A living process, by its id here.
+    Live(u32),
+    /// A core file.
+    Core {
+        /// The core file.
+        core: PathBuf,
+        /// The executable, where the path in the core does not lead to it.
+        exe: Option<PathBuf>,
+    },
+}
+
+/// How to capture it.
+#[derive(Clone, Debug)]
+pub struct Options {
+    /// The tool that captures, with its version.
+    pub tool: String,
+    /// Leave out stacks and native answers.
+    pub python_only: bool,
+    /// Read the source lines of Python frames.
+    pub source: bool,
+    /// How long a process may be stopped. What is not done by then is missing, and reported.
+    pub stop_limit: Duration,
+}
+
+impl Default for Options {
+    fn default() -> Options {
+        Options {
+            tool: concat!("pyst-grab ", env!("CARGO_PKG_VERSION")).to_owned(),
+            python_only: false,
+            source: true,
+            stop_limit: Duration::from_millis(100),
+        }
+    }
+}
+
+/// A capture.
+#[derive(Clone, Debug)]
+pub struct Captured {
+    /// The snapshot, with its diagnostics.
+    pub snapshot: Snapshot,
+}
+
+/// Captures `target`.
+///
+/// # Errors
+/// Nothing could be captured. What was captured in part comes as a snapshot whose diagnostics say what is missing.
+pub fn capture(target: Target, options: &Options) -> Result<Captured, CaptureError> {
+    let snapshot = match target {
+        Target::Live(pid) => live::capture(pid, options),
+        Target::Core { core, exe } => core::capture(&core, exe.as_deref(), options),
+    };
+    Ok(Captured { snapshot: snapshot? })
+}
+
+/// A well-formed snapshot that says nothing but why there is none.
+#[must_use]
+pub fn failed_snapshot(error: &CaptureError, options: &Options) -> Snapshot {
+    let mut snapshot = Snapshot::default();
+    let capture = Capture { captured_at_ns: nanoseconds(SystemTime::now()), ..capture_section(options) };
+    let diagnostics = Diagnostics { stage: Stage::GRAB, items: vec![error.diagnostic()] };
+    // Both are a few hundred bytes; they fit.
+    let _ = snapshot.append(&capture).and_then(|()| snapshot.append(&diagnostics));
+    snapshot
+}
+
+/// What every `capture` section says, whatever the target.
+fn capture_section(options: &Options) -> Capture {
+    let system = nix::sys::utsname::uname();
+    let of_system = |text: fn(&nix::sys::utsname::UtsName) -> &std::ffi::OsStr| {
+        system.as_ref().map(|system| text(system).to_string_lossy().into_owned()).unwrap_or_default()
+    };
+    let given = |name: &str, is_given: bool, value: &str| {
+        is_given.then(|| CaptureOption { name: name.to_owned(), value: value.to_owned() })
+    };
+    let options_given =
+        [given("python-only", options.python_only, "true"), given("no-source", !options.source, "true")];
+    Capture {
+        tool: options.tool.clone(),
+        host: of_system(|system| system.nodename()),
+        kernel: of_system(|system| system.release()),
+        arch: live::LIVE_ARCH,
+        pointer_width: 8,
+        little_endian: true,
+        page_size: page_size(),
+        options: options_given.into_iter().flatten().collect(),
+        ..Capture::default()
+    }
+}
+
+fn page_size() -> u32 {
+    let size = nix::unistd::sysconf(nix::unistd::SysconfVar::PAGE_SIZE).ok().flatten();
+    size.and_then(|size| u32::try_from(size).ok()).unwrap_or(4096)
+}
+
+fn nanoseconds(time: SystemTime) -> i64 {
+    time.duration_since(UNIX_EPOCH).map_or(0, |since| i64::try_from(since.as_nanos()).unwrap_or(i64::MAX))
+}
+
+/// What an ELF header names, for a refusal.
+fn architecture_name(class: u8, data: u8, machine: u16) -> String {
+    let machine = match if data == 2 { machine.swap_bytes() } else { machine } {
+        3 => "i386",
+        8 => "MIPS",
+        20 => "PowerPC",
+        21 => "PowerPC64",
+        22 => "S/390",
+        40 => "ARM",
+        62 => "x86_64",
+        183 => "aarch64",
+        243 => "RISC-V",
+        258 => "LoongArch",
+        _ => "an unknown architecture",
+    };
+    let width = if class == 1 { "32-bit " } else { "" };
+    let endian = if data == 2 { "big-endian " } else { "" };
+    format!("{width}{endian}{machine}")
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn architectures_are_refused_by_name() {
+        assert_eq!(architecture_name(1, 1, 3), "32-bit i386");
+        assert_eq!(architecture_name(2, 1, 183), "aarch64");
+        assert_eq!(architecture_name(2, 2, 22u16.swap_bytes()), "big-endian S/390");
+        // x86_64 with 32-bit pointers.
+        assert_eq!(architecture_name(1, 1, 62), "32-bit x86_64");
+    }
+
+    #[test]
+    fn a_failure_is_a_snapshot_that_says_why() {
+        let error = CaptureError::NoSuchProcess { pid: 7 };
+        let snapshot = failed_snapshot(&error, &Options::default());
+        let diagnostics: Diagnostics = snapshot.get().unwrap().unwrap();
+        assert_eq!(diagnostics.items.first().unwrap().code, "no-such-process");
+        assert!(!snapshot.get::<Capture>().unwrap().unwrap().complete);
+    }
+}

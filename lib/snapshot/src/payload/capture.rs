@@ -6,6 +6,8 @@ use serde::{Deserialize, Serialize};
 
 /// The newest version of the payload.
 pub type Capture = CaptureV1;
+/// The newest version of one option.
+pub type CaptureOption = CaptureOptionV1;
 
 open_enum!(
     /// What a snapshot was taken from.

@@ -7,6 +7,8 @@ use serde::{Deserialize, Serialize};
 
 /// The newest version of the payload.
 pub type Maps = MapsV1;
+/// The newest version of one mapping.
+pub type Map = MapV1;
 
 /// The `maps` payload, version 1.
 #[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]

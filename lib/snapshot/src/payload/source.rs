@@ -6,6 +6,10 @@ use serde::{Deserialize, Serialize};
 
 /// The newest version of the payload.
 pub type Source = SourceV1;
+/// The newest version of one file's lines.
+pub type SourceFile = SourceFileV1;
+/// The newest version of one line.
+pub type SourceLine = SourceLineV1;
 
 /// The `source` payload, version 1.
 #[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]

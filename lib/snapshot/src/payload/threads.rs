@@ -13,6 +13,8 @@ pub type Thread = ThreadV1;
 pub type Registers = RegistersV1;
 /// The newest version of one register.
 pub type Register = RegisterV1;
+/// The newest version of a thread's stack.
+pub type Stack = StackV1;
 
 /// The `threads` payload, version 1.
 #[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]

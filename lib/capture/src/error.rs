@@ -1,0 +1,184 @@
+//! Why nothing could be captured. Each error says what happened, to what, and what to do; the ways in which a living
+//! process can refuse are told apart by looking, see `live::refusal`.
+
+use pyst_snapshot::WireError;
+use pyst_snapshot::payload::{Diagnostic, Severity};
+use std::io;
+use std::path::PathBuf;
+
+/// Why there is no snapshot.
+#[derive(Debug, thiserror::Error)]
+#[non_exhaustive]
+pub enum CaptureError {
+    /// No process has this id.
+    #[error("there is no process {pid}: it may have exited, or the id is from another pid namespace")]
+    NoSuchProcess {
+        /// The id given.
+        pid: u32,
+    },
+    /// The id is a thread's.
+    #[error("{tid} is a thread of process {pid}: give the process id {pid}")]
+    NotALeader {
+        /// The id given.
+        tid: u32,
+        /// The process it belongs to.
+        pid: u32,
+    },
+    /// The process has exited and was not waited for.
+    #[error(
+        "process {pid} has exited and waits to be reaped by its parent, process {parent} (a zombie): nothing is left of it to look at"
+    )]
+    Zombie {
+        /// The process.
+        pid: u32,
+        /// Its parent.
+        parent: u32,
+    },
+    /// A kernel thread.
+    #[error("process {pid} is a kernel thread: it has no memory of its own and runs no Python")]
+    KernelThread {
+        /// The process.
+        pid: u32,
+    },
+    /// It exited while it was looked at.
+    #[error("process {pid} exited while it was captured")]
+    Exited {
+        /// The process.
+        pid: u32,
+    },
+    /// It belongs to another user.
+    #[error(
+        "not permitted: process {pid} belongs to uid {owner}, this is uid {own}: run as that user or as root (sudo)"
+    )]
+    OtherUser {
+        /// The process.
+        pid: u32,
+        /// Whose it is.
+        owner: u32,
+        /// Who asks.
+        own: u32,
+    },
+    /// Yama forbids it.
+    #[error(
+        "not permitted: the kernel lets a process be inspected by its ancestors only (Yama, kernel.yama.ptrace_scope = {scope}): {advice}"
+    )]
+    Yama {
+        /// The process.
+        pid: u32,
+        /// The value of the setting.
+        scope: u32,
+        /// What helps at this value.
+        advice: &'static str,
+    },
+    /// The kernel refused for a reason that cannot be seen from here.
+    #[error(
+        "not permitted to inspect process {pid}: it runs with more privileges than this tool or forbids it (setuid, capabilities, PR_SET_DUMPABLE), or this is a container without CAP_SYS_PTRACE: run as root (sudo), or give the container --cap-add SYS_PTRACE"
+    )]
+    NotPermitted {
+        /// The process.
+        pid: u32,
+    },
+    /// An instruction set, word size or byte order that is not read here.
+    #[error("{what} is {architecture}: pyst reads 64-bit x86_64 processes and core files only")]
+    Architecture {
+        /// The process or core file.
+        what: String,
+        /// What it is.
+        architecture: String,
+    },
+    /// Reading did not come to an end.
+    #[error(
+        "reading process {pid} did not come to an end within {seconds} s: its memory may lie on a file system or userfaultfd that does not answer; it was let go"
+    )]
+    Stuck {
+        /// The process.
+        pid: u32,
+        /// How long was waited.
+        seconds: u64,
+    },
+    /// A file that could not be read.
+    #[error("cannot {action} {}: {source}", .path.display())]
+    Io {
+        /// `open`, `read`.
+        action: &'static str,
+        /// The file.
+        path: PathBuf,
+        /// Why.
+        source: io::Error,
+    },
+    /// A core file of no bytes.
+    #[error("core file {} is empty: check that its file system had room, and the size limit (ulimit -c)", .path.display())]
+    EmptyCore {
+        /// The file.
+        path: PathBuf,
+    },
+    /// A compressed core file.
+    #[error("core file {} is compressed ({format}): decompress it first: {command}", .path.display())]
+    CompressedCore {
+        /// The file.
+        path: PathBuf,
+        /// `zstd`
+        format: &'static str,
+        /// What decompresses it.
+        command: String,
+    },
+    /// No core file.
+    #[error("{} is not a core file: it is {kind}", .path.display())]
+    NotACore {
+        /// The file.
+        path: PathBuf,
+        /// What it is.
+        kind: String,
+    },
+    /// A core file whose headers are of no use.
+    #[error("core file {} is damaged: {what}", .path.display())]
+    DamagedCore {
+        /// The file.
+        path: PathBuf,
+        /// What is wrong.
+        what: String,
+    },
+    /// The operating system failed.
+    #[error("cannot {what}: {source}")]
+    System {
+        /// What was tried.
+        what: &'static str,
+        /// Why it failed.
+        source: io::Error,
+    },
+    /// What was captured does not fit the format.
+    #[error("cannot store what was captured: {0}")]
+    Encode(#[from] WireError),
+}
+
+impl CaptureError {
+    /// The stable word for programs.
+    #[must_use]
+    pub fn code(&self) -> &'static str {
+        match self {
+            CaptureError::NoSuchProcess { .. } => "no-such-process",
+            CaptureError::NotALeader { .. } => "not-a-process",
+            CaptureError::Zombie { .. } => "zombie",
+            CaptureError::KernelThread { .. } => "kernel-thread",
+            CaptureError::Exited { .. } => "process-exited",
+            CaptureError::OtherUser { .. } => "other-user",
+            CaptureError::Yama { .. } => "yama",
+            CaptureError::NotPermitted { .. } => "not-permitted",
+            CaptureError::Architecture { .. } => "unsupported-architecture",
+            CaptureError::Stuck { .. } => "stuck",
+            CaptureError::Io { .. } => "cannot-read",
+            CaptureError::EmptyCore { .. } => "core-empty",
+            CaptureError::CompressedCore { .. } => "core-compressed",
+            CaptureError::NotACore { .. } => "not-a-core",
+            CaptureError::DamagedCore { .. } => "core-damaged",
+            CaptureError::System { .. } => "system",
+            CaptureError::Encode(_) => "too-large",
+        }
+    }
+
+    /// The error as a diagnostic of a snapshot.
+    #[must_use]
+    pub fn diagnostic(&self) -> Diagnostic {
+        Diagnostic::new(Severity::FAILURE, self.code(), self.to_string())
+    }
+}

@@ -1,0 +1,252 @@
+//! The recording: the stages run once over what was captured, and exactly what they asked for becomes the snapshot.
+//!
+//! Living processes and core files end here alike. The stages run over memory that does not change any more; their
+//! results are thrown away, what they read is kept, so that they give the same results over the snapshot.
+
+use crate::Options;
+use crate::error::CaptureError;
+use crate::modules::{LoadedModules, WithFiles};
+use crate::registers::{RED_ZONE, SP};
+use crate::source::{self, TargetPaths};
+use pyst_elf::{Answer, CfiEntry, ElfFiles, FileRecorder, Files, ModuleId, ModuleTable, SymbolHit};
+use pyst_memory::{Image, Memory, Recorder};
+use pyst_snapshot::payload::{
+    Blocking, Capture, Diagnostic, Diagnostics, Map, Maps, Modules, Native, NativeStack, Process, Runtime, Severity,
+    Stack, StackEnd, Stage, SymbolAnswers, Thread, Threads, UnwindAnswers,
+};
+use pyst_snapshot::{Address, Range, Snapshot, Svma};
+use std::collections::{BTreeMap, BTreeSet};
+
+/// What is kept of a stack above sp when unwinding ended early: a later version may get further.
+const KEPT_OF_UNFINISHED_STACK: u64 = 64 << 10;
+
+/// All that is known of a target before the recording.
+pub(crate) struct Facts<'a> {
+    pub(crate) capture: Capture,
+    pub(crate) process: Process,
+    pub(crate) threads: Vec<Thread>,
+    /// Ascending.
+    pub(crate) maps: &'a [Map],
+    pub(crate) loaded: &'a LoadedModules,
+    pub(crate) runtime: Runtime,
+    /// Memory that does not change any more.
+    pub(crate) memory: &'a dyn Memory,
+    pub(crate) paths: TargetPaths,
+    pub(crate) diagnostics: Vec<Diagnostic>,
+}
+
+/// Records what the stages ask, and puts the snapshot together.
+pub(crate) fn finish(facts: Facts<'_>, options: &Options) -> Result<Snapshot, CaptureError> {
+    let Facts { capture, process, threads, maps, loaded, mut runtime, memory, paths, mut diagnostics } = facts;
+    let memory = WithFiles { memory, maps, loaded };
+    let threads = Threads { threads };
+    let mut used = Used::default();
+    used.0.extend(runtime.found.as_ref().and_then(|found| found.module).map(ModuleId));
+    if !options.python_only {
+        used.find(&threads, &capture, &memory, loaded);
+    }
+    let (modules, ids) = used.modules(&loaded.modules);
+    diagnostics.extend(ids.iter().filter_map(|id| loaded.complaint(*id)).cloned());
+    if let Some(found) = &mut runtime.found {
+        found.module = found.module.and_then(|old| position(&ids, ModuleId(old)));
+    }
+
+    let recorder = Recorder::new(&memory);
+    let (unwind, symbols) = if options.python_only {
+        Default::default()
+    } else {
+        let files = FileRecorder::new(Renumbered { files: &loaded.files, ids: &ids });
+        let table = ModuleTable::new(&modules);
+        let unwound = pyst_native::unwind(&threads, capture.arch, &recorder, &table, &files);
+        keep_stacks(&threads, &unwound.native, maps, &memory, &recorder);
+        diagnose_stacks(&threads, &unwound.native, capture.blocking, &mut diagnostics);
+        files.into_payloads()
+    };
+    let python = runtime.found.as_ref().map(|found| pyst_python::walk(found, &threads.threads, &recorder).python);
+    let source = python
+        .filter(|_| options.source)
+        .map(|python| source::read(&python, &paths, process.started_at_ns, capture.captured_at_ns));
+
+    let image = recorder.into_image();
+    let maps = Maps { maps: maps.iter().filter(|map| holds_any(map.range, &image)).cloned().collect() };
+    let complete = diagnostics.iter().all(|diagnostic| diagnostic.severity < Severity::LOSS);
+    let mut snapshot = Snapshot::default();
+    snapshot.append(&Capture { complete, ..capture })?;
+    snapshot.append(&process)?;
+    snapshot.append(&threads)?;
+    snapshot.append(&maps)?;
+    snapshot.append(&modules)?;
+    snapshot.append(&runtime)?;
+    if !options.python_only {
+        append_answers(&mut snapshot, &unwind, &symbols)?;
+    }
+    if let Some(source) = source {
+        snapshot.append(&source)?;
+    }
+    for memory in image.into_payload().split() {
+        snapshot.append(&memory)?;
+    }
+    snapshot.append(&Diagnostics { stage: Stage::GRAB, items: diagnostics })?;
+    Ok(snapshot)
+}
+
+fn append_answers(
+    snapshot: &mut Snapshot,
+    unwind: &UnwindAnswers,
+    symbols: &SymbolAnswers,
+) -> Result<(), CaptureError> {
+    snapshot.append(unwind)?;
+    snapshot.append(symbols)?;
+    Ok(())
+}
+
+/// The modules that something refers to: a process may have hundreds, a stack touches ten.
+#[derive(Default)]
+struct Used(BTreeSet<ModuleId>);
+
+impl Used {
+    /// Unwinds once for nothing but the modules that are asked.
+    fn find(&mut self, threads: &Threads, capture: &Capture, memory: &dyn Memory, loaded: &LoadedModules) {
+        let files = FileRecorder::new(&loaded.files);
+        let unwound = pyst_native::unwind(threads, capture.arch, memory, &loaded.table, &files);
+        let frames = unwound.native.stacks.iter().flat_map(|stack| &stack.frames);
+        self.0.extend(frames.filter_map(|frame| frame.module).map(ModuleId));
+        let (unwind, symbols) = files.into_payloads();
+        self.0.extend(unwind.cies.iter().map(|cie| ModuleId(cie.module)));
+        self.0.extend(unwind.absent.iter().map(|absent| ModuleId(absent.module)));
+        self.0.extend(symbols.answers.iter().map(|answer| ModuleId(answer.module)));
+    }
+
+    /// Those modules, and the number that each had before.
+    fn modules(&self, all: &Modules) -> (Modules, Vec<ModuleId>) {
+        let number = |id: &ModuleId| usize::try_from(id.0).ok();
+        let kept = self.0.iter().filter_map(|id| Some((all.modules.get(number(id)?)?.clone(), *id)));
+        let (modules, ids) = kept.unzip();
+        (Modules { modules }, ids)
+    }
+}
+
+fn position(ids: &[ModuleId], old: ModuleId) -> Option<u32> {
+    u32::try_from(ids.iter().position(|id| *id == old)?).ok()
+}
+
+/// The files under the numbers that their modules have in the snapshot.
+struct Renumbered<'a> {
+    files: &'a ElfFiles<'static>,
+    ids: &'a [ModuleId],
+}
+
+impl Renumbered<'_> {
+    fn old(&self, module: ModuleId) -> Option<ModuleId> {
+        self.ids.get(usize::try_from(module.0).ok()?).copied()
+    }
+}
+
+impl Files for Renumbered<'_> {
+    fn cfi(&self, module: ModuleId, svma: Svma) -> Answer<CfiEntry> {
+        self.old(module).map_or(Answer::Absent, |old| self.files.cfi(old, svma))
+    }
+
+    fn symbol(&self, module: ModuleId, svma: Svma) -> Answer<SymbolHit> {
+        self.old(module).map_or(Answer::Absent, |old| self.files.symbol(old, svma))
+    }
+
+    fn prefetch_symbols(&self, questions: &[(ModuleId, Svma)]) {
+        let old: Vec<_> = questions.iter().filter_map(|(module, svma)| Some((self.old(*module)?, *svma))).collect();
+        self.files.prefetch_symbols(&old);
+    }
+}
+
+/// Keeps each stack from the red zone below sp to its highest CFA, and no further: above the main thread's lie its
+/// arguments and environment, which are nobody's business.
+fn keep_stacks<M: Memory>(
+    threads: &Threads,
+    native: &Native,
+    maps: &[Map],
+    memory: &dyn Memory,
+    recorder: &Recorder<M>,
+) {
+    for thread in &threads.threads {
+        let sp = thread.registers.as_ref().and_then(|registers| registers.get(SP));
+        let unwound = native.stacks.iter().find(|stack| stack.tid == thread.tid);
+        let (Some(sp), Some(stack), Some(unwound)) = (sp, thread.stack, unwound) else { continue };
+        for range in used_stack(Address(sp), stack, unwound, maps) {
+            keep_readable(range, memory, recorder);
+        }
+    }
+}
+
+/// The used part of the stack that sp points into, and of those that the frames go on to: a signal handler's stack leads
+/// back to the thread's own.
+fn used_stack(sp: Address, stack: Stack, unwound: &NativeStack, maps: &[Map]) -> Vec<Range> {
+    let mut of_mappings: BTreeMap<Range, Range> = BTreeMap::new();
+    let mut use_up = |mapping: Range, from: Address, to: Address| {
+        let used = of_mappings.entry(mapping).or_insert(Range { start: from, end: from });
+        used.start = used.start.min(Address(from.0.saturating_sub(RED_ZONE)).max(mapping.start));
+        used.end = used.end.max(to.min(mapping.end));
+    };
+    let unfinished = Address(sp.0.saturating_add(KEPT_OF_UNFINISHED_STACK));
+    use_up(stack.mapping, sp, if is_finished(unwound.end) { sp } else { unfinished });
+    for frame in &unwound.frames {
+        let Some(cfa) = frame.cfa else { continue };
+        if stack.mapping.contains(frame.sp) {
+            use_up(stack.mapping, frame.sp, cfa);
+        } else if let Some(map) = crate::live::maps::find(maps, frame.sp) {
+            use_up(map.range, frame.sp, cfa);
+        }
+    }
+    of_mappings.into_values().collect()
+}
+
+fn is_finished(end: StackEnd) -> bool {
+    matches!(
+        end,
+        StackEnd::COMPLETE | StackEnd::ZERO_RETURN_ADDRESS | StackEnd::STACK_SWITCH | StackEnd::STACK_TRUNCATED
+    )
+}
+
+/// Keeps what of `range` can be read: a recorder drops a range that cannot be had as a whole.
+fn keep_readable<M: Memory>(range: Range, memory: &dyn Memory, recorder: &Recorder<M>) {
+    const PAGE: u64 = 4096;
+    let mut at = range.start;
+    while at < range.end {
+        let page_end = Address((at.0 | (PAGE - 1)).saturating_add(1)).min(range.end);
+        let page = Range { start: at, end: page_end };
+        if let Ok(length) = usize::try_from(page.len())
+            && memory.read(page.start, &mut vec![0; length]).is_ok()
+        {
+            recorder.keep(page);
+        }
+        at = page_end;
+    }
+}
+
+fn diagnose_stacks(threads: &Threads, native: &Native, blocking: Blocking, diagnostics: &mut Vec<Diagnostic>) {
+    for thread in &threads.threads {
+        let tid = thread.tid;
+        let end = native.stacks.iter().find(|stack| stack.tid == tid).map(|stack| stack.end);
+        let cut = matches!(end, Some(StackEnd::STACK_TRUNCATED | StackEnd::NOT_RECORDED));
+        if thread.stack.is_some_and(|stack| stack.truncated) && cut {
+            let message = format!(
+                "the stack of thread {tid} is larger than what is read of one (8 MiB): its outermost frames are missing"
+            );
+            diagnostics.push(Diagnostic::new(Severity::INFO, "stack-truncated", message).on(tid));
+        }
+        if thread.registers.is_some() || diagnostics.iter().any(|diagnostic| diagnostic.tid == Some(tid)) {
+            continue;
+        }
+        if matches!(thread.state, Some(b'Z' | b'X')) {
+            let message = format!("thread {tid} has exited before the others: it has no frames any more");
+            diagnostics.push(Diagnostic::new(Severity::INFO, "thread-exited", message).on(tid));
+        } else if blocking != Blocking::NOT_STOPPED {
+            let message = format!("the registers of thread {tid} could not be read: its native frames are missing");
+            diagnostics.push(Diagnostic::new(Severity::LOSS, "no-registers", message).on(tid));
+        }
+    }
+}
+
+fn holds_any(range: Range, image: &Image<'_>) -> bool {
+    image.segments().any(|(start, bytes)| {
+        !range.intersect(Range { start, end: Address(start.0.saturating_add(bytes.len() as u64)) }).is_empty()
+    })
+}

@@ -1,0 +1,179 @@
+//! Living processes: look while the target runs, stop it for microseconds, finish while it runs again.
+
+mod copy;
+mod files;
+mod look;
+pub(crate) mod maps;
+mod memory;
+mod procfs;
+mod refusal;
+mod stop;
+
+use crate::error::CaptureError;
+use crate::finish::{self, Facts};
+use crate::source::TargetPaths;
+use crate::{Options, nanoseconds};
+use copy::Copy;
+use look::Look;
+use nix::errno::Errno;
+use procfs::Proc;
+use pyst_memory::Image;
+use pyst_snapshot::payload::{Arch, Blocking, Capture, CaptureSource, Diagnostic, Severity, Thread};
+use pyst_snapshot::{Snapshot, Tid};
+use std::fs::File;
+use std::sync::Arc;
+use std::sync::mpsc::{self, RecvTimeoutError, Sender};
+use std::time::{Duration, SystemTime};
+
+/// The one instruction set whose registers and processes are read.
+pub(crate) const LIVE_ARCH: Arch = Arch::X86_64;
+
+/// How long looking and stopping may take together. It is bounded only because a read of memory can block for ever.
+const LOOK_LIMIT: Duration = Duration::from_secs(60);
+
+/// Buffers made ready for the stack of each thread.
+const EXPECTED_STACK: u64 = 16 << 10;
+
+/// Captures process `pid`.
+pub(crate) fn capture(pid: u32, options: &Options) -> Result<Snapshot, CaptureError> {
+    let (released, is_released) = mpsc::channel();
+    let options = options.clone();
+    let worker = std::thread::Builder::new()
+        .name("capture".to_owned())
+        .spawn(move || capture_here(pid, &options, &released))
+        .map_err(|source| CaptureError::System { what: "start a thread", source })?;
+    match is_released.recv_timeout(LOOK_LIMIT) {
+        // What is left to do does not touch the target's memory.
+        Ok(()) | Err(RecvTimeoutError::Disconnected) => {
+            let panicked = |_| CaptureError::System { what: "finish the capture", source: Errno::EIO.into() };
+            worker.join().map_err(panicked)?
+        }
+        Err(RecvTimeoutError::Timeout) => Err(CaptureError::Stuck { pid, seconds: LOOK_LIMIT.as_secs() }),
+    }
+}
+
+fn capture_here(pid: u32, options: &Options, released: &Sender<()>) -> Result<Snapshot, CaptureError> {
+    let look = look::look(pid)?;
+    let taken = match look.status.tracer_pid {
+        0 => take_stopped(pid, &look, options)?,
+        tracer => take_running(pid, &look, tracer)?,
+    };
+    let _ = released.send(());
+    let Taken { mut threads, image, captured_at, blocking, stopped, diagnostics, bytes } = taken;
+    name_newcomers(pid, &mut threads);
+    let capture = Capture {
+        captured_at_ns: nanoseconds(captured_at),
+        source: CaptureSource::LIVE,
+        blocking,
+        stopped_ns: stopped.map(|stopped| u64::try_from(stopped.as_nanos()).unwrap_or(u64::MAX)),
+        stopped_bytes: stopped.map(|_| bytes),
+        arch: LIVE_ARCH,
+        ..crate::capture_section(options)
+    };
+    let paths = TargetPaths::Live { root: look.proc.path("root"), working_directory: look.proc.path("cwd") };
+    let facts = Facts {
+        capture,
+        process: look.process,
+        threads,
+        maps: &look.maps,
+        loaded: &look.loaded,
+        runtime: look.runtime,
+        memory: &image,
+        paths,
+        diagnostics,
+    };
+    finish::finish(facts, options)
+}
+
+/// What was taken from the target.
+struct Taken {
+    threads: Vec<Thread>,
+    image: Image<'static>,
+    captured_at: SystemTime,
+    blocking: Blocking,
+    stopped: Option<Duration>,
+    bytes: u64,
+    diagnostics: Vec<Diagnostic>,
+}
+
+fn expected_copy(look: &Look) -> Copy {
+    let predicted: u64 = look.prediction.iter().map(|range| range.len()).sum();
+    Copy::expecting(look.living, predicted + EXPECTED_STACK * look.threads.len() as u64)
+}
+
+fn take_stopped(pid: u32, look: &Look, options: &Options) -> Result<Taken, CaptureError> {
+    let copy = expected_copy(look);
+    let task_directory = File::open(look.proc.path("task")).map_err(|error| refusal::of(pid, &error))?;
+    let plan = stop::Plan {
+        task_directory,
+        threads: look.threads.clone(),
+        maps: Arc::clone(&look.maps),
+        prediction: look.prediction.clone(),
+        runtime: look.runtime.found.clone(),
+        stacks: !options.python_only,
+        limit: options.stop_limit,
+        copy: copy.clone(),
+    };
+    let stopped = match stop::stop(plan) {
+        Ok(stopped) => stopped,
+        // Somebody became its tracer since it was looked at.
+        Err(Errno::EPERM) => match Proc::of(pid).status().map_or(0, |status| status.tracer_pid) {
+            0 => return Err(refusal::of(pid, &Errno::EPERM.into())),
+            tracer => return take_running(pid, look, tracer),
+        },
+        Err(error) => return Err(refusal::of(pid, &error.into())),
+    };
+    let bytes = copy.bytes();
+    if bytes == 0 && Proc::of(pid).stat().is_none_or(|stat| stat.is_zombie()) {
+        return Err(CaptureError::Exited { pid });
+    }
+    Ok(Taken {
+        threads: stopped.threads,
+        image: copy.into_image(),
+        captured_at: stopped.captured_at,
+        blocking: Blocking::STOPPED,
+        stopped: Some(stopped.stopped),
+        bytes,
+        diagnostics: stopped.diagnostics,
+    })
+}
+
+/// Another process traces the target: it can be read, but neither stopped nor asked for registers.
+fn take_running(pid: u32, look: &Look, tracer: u32) -> Result<Taken, CaptureError> {
+    let copy = expected_copy(look);
+    let captured_at = SystemTime::now();
+    stop::read_all(&copy, &[], look.prediction.clone(), look.runtime.found.as_ref(), &look.maps);
+    if copy.bytes() == 0 && Proc::of(pid).stat().is_none_or(|stat| stat.is_zombie()) {
+        return Err(CaptureError::Exited { pid });
+    }
+    // The kernel names the tracing thread.
+    let tracer = Proc::of(tracer).status().map_or(tracer, |status| status.tgid);
+    let name = Proc::of(tracer).name().unwrap_or_default();
+    let message = format!(
+        "process {pid} is traced by process {tracer} ({}), and the kernel allows one tracer only: it was read while it \
+         ran, without registers and native frames; for those, end that tracer (a debugger, strace) first",
+        String::from_utf8_lossy(&name)
+    );
+    Ok(Taken {
+        threads: look.threads.clone(),
+        bytes: copy.bytes(),
+        image: copy.into_image(),
+        captured_at,
+        blocking: Blocking::NOT_STOPPED,
+        stopped: None,
+        diagnostics: vec![Diagnostic::new(Severity::LOSS, "already-traced", message)],
+    })
+}
+
+/// Threads that were born while the others were stopped have not been described yet.
+fn name_newcomers(pid: u32, threads: &mut [Thread]) {
+    let leader = Proc::of(pid);
+    for thread in threads.iter_mut().filter(|thread| thread.state.is_none()) {
+        let Tid(tid) = thread.tid;
+        if let Some(described) = look::thread(&leader, tid) {
+            thread.name = described.name;
+            thread.namespace_tid = described.namespace_tid;
+            thread.state = described.state;
+        }
+    }
+}

@@ -1,0 +1,108 @@
+//! The files mapped into a living process.
+//!
+//! `/proc/PID/maps` shows a path as the reader's root sees it in a plain chroot, and as the target's sees it in another
+//! mount namespace; the file may be deleted, or another one may have its name by now. So several ways lead to a file, and
+//! only the very inode that is mapped counts, or else the same build-id: some file systems (btrfs, overlays) show another
+//! device in maps than `stat` does.
+
+use super::memory::LiveMemory;
+use super::procfs::Proc;
+use crate::modules::{Finder, FoundFile, build_id_in_memory, open_regular};
+use pyst_elf::ElfFile;
+use pyst_snapshot::Bytes;
+use pyst_snapshot::payload::{Map, ModuleFile};
+use std::ffi::OsStr;
+use std::fs::File;
+use std::os::unix::ffi::OsStrExt;
+use std::os::unix::fs::MetadataExt;
+use std::path::{Path, PathBuf};
+
+const DELETED: &[u8] = b" (deleted)";
+
+/// Finds the mapped files of one process.
+pub(crate) struct LiveFiles<'a> {
+    pub(crate) proc: &'a Proc,
+    pub(crate) memory: &'a LiveMemory,
+    /// What `/proc/PID/exe` links to.
+    pub(crate) exe: Option<&'a [u8]>,
+}
+
+impl Finder for LiveFiles<'_> {
+    fn find(&self, maps: &[Map]) -> FoundFile {
+        let Some(first) = maps.first() else {
+            return FoundFile { status: ModuleFile::MISSING, file: None, path: Bytes::default(), complaint: None };
+        };
+        // A file may really be called "x (deleted)"; then the whole path leads to the inode.
+        if let Some(file) = self.open_in_roots(&first.path.0, first) {
+            return opened(file, ModuleFile::FOUND, first.path.clone());
+        }
+        let path = Bytes(first.path.0.strip_suffix(DELETED).unwrap_or(&first.path.0).to_vec());
+        if let Some(file) = self.open_mapped(first) {
+            return opened(file, ModuleFile::DELETED, path);
+        }
+        let (other, status) = self.open_by_build_id(&path.0, maps);
+        match other {
+            Some(file) => FoundFile { status, file: Some(file), path, complaint: None },
+            None => FoundFile { status, file: None, path, complaint: None },
+        }
+    }
+}
+
+impl LiveFiles<'_> {
+    /// Where a path may lead: as the target sees it, and as we do.
+    fn in_roots(&self, path: &[u8]) -> [PathBuf; 2] {
+        let relative = OsStr::from_bytes(path.strip_prefix(b"/").unwrap_or(path));
+        [self.proc.path(Path::new("root").join(relative)), PathBuf::from(OsStr::from_bytes(path))]
+    }
+
+    fn open_in_roots(&self, path: &[u8], map: &Map) -> Option<File> {
+        self.in_roots(path).iter().find_map(|path| open_regular(path).ok().filter(|file| is_inode_of(file, map)))
+    }
+
+    /// The links of the kernel to what is mapped, whatever has become of its name.
+    fn open_mapped(&self, map: &Map) -> Option<File> {
+        let name = format!("map_files/{:x}-{:x}", map.range.start.0, map.range.end.0);
+        let link = self.proc.path(name);
+        if let Ok(file) = open_regular(&link) {
+            return Some(file);
+        }
+        let is_exe = self.exe == Some(&map.path.0);
+        open_regular(&self.proc.path("exe")).ok().filter(|file| is_exe || is_inode_of(file, map))
+    }
+
+    /// A file of that name with the build-id of the one that is mapped, or why there is none.
+    fn open_by_build_id(&self, path: &[u8], maps: &[Map]) -> (Option<ElfFile>, ModuleFile) {
+        let mut status = ModuleFile::MISSING;
+        for candidate in self.in_roots(path) {
+            let file = match open_regular(&candidate) {
+                Ok(file) => file,
+                Err(error) if error.kind() == std::io::ErrorKind::NotFound => continue,
+                Err(_) => {
+                    status = ModuleFile::UNREADABLE;
+                    continue;
+                }
+            };
+            let mapped = build_id_in_memory(maps, self.memory);
+            match ElfFile::open(file) {
+                Ok(file) if mapped.is_some() && file.build_id() == mapped.as_deref() => {
+                    return (Some(file), ModuleFile::FOUND);
+                }
+                Ok(_) => status = ModuleFile::MISMATCHED,
+                Err(_) => status = ModuleFile::UNREADABLE,
+            }
+        }
+        (None, status)
+    }
+}
+
+fn opened(file: File, status: ModuleFile, path: Bytes) -> FoundFile {
+    match ElfFile::open(file) {
+        Ok(file) => FoundFile { status, file: Some(file), path, complaint: None },
+        Err(_) => FoundFile { status: ModuleFile::UNREADABLE, file: None, path, complaint: None },
+    }
+}
+
+fn is_inode_of(file: &File, map: &Map) -> bool {
+    let device = libc::makedev(map.device_major, map.device_minor);
+    file.metadata().is_ok_and(|metadata| metadata.ino() == map.inode && metadata.dev() == device)
+}

@@ -1,0 +1,180 @@
+//! The look: everything that can be learnt while the target runs, and what the walk will read.
+
+use super::LIVE_ARCH;
+use super::files::LiveFiles;
+use super::maps;
+use super::memory::LiveMemory;
+use super::procfs::{Proc, Stat, Status, split_arguments};
+use super::refusal;
+use crate::error::CaptureError;
+use crate::modules::{self, LoadedModules};
+use nix::unistd::Pid;
+use pyst_memory::{RangeSet, Recorder};
+use pyst_snapshot::payload::{Map, Process, Runtime, Thread};
+use pyst_snapshot::{Address, Bytes, Range, Tid};
+use std::io::Read;
+use std::sync::Arc;
+use std::time::{SystemTime, UNIX_EPOCH};
+
+/// What is read beyond each predicted range: a busy thread will have pushed a few frames by then.
+const SLACK: u64 = 512;
+
+/// Ranges that are closer than this are read as one.
+const GRAIN: u64 = 64;
+
+/// A look at a living process.
+pub(crate) struct Look {
+    /// `/proc` of a thread that lives: the leader, unless it has exited before the others.
+    pub(crate) proc: Proc,
+    /// The id behind `proc`.
+    pub(crate) living: Pid,
+    pub(crate) status: Status,
+    pub(crate) process: Process,
+    pub(crate) threads: Vec<Thread>,
+    pub(crate) maps: Arc<Vec<Map>>,
+    pub(crate) loaded: LoadedModules,
+    pub(crate) runtime: Runtime,
+    /// What the walk is expected to read: ascending, disjoint, within mappings.
+    pub(crate) prediction: Vec<Range>,
+}
+
+pub(crate) fn look(pid: u32) -> Result<Look, CaptureError> {
+    let leader = Proc::of(pid);
+    let (stat, status) = leader.stat().zip(leader.status()).ok_or(CaptureError::NoSuchProcess { pid })?;
+    if status.tgid != pid {
+        return Err(CaptureError::NotALeader { tid: pid, pid: status.tgid });
+    }
+    if stat.is_kernel_thread() {
+        return Err(CaptureError::KernelThread { pid });
+    }
+    let threads: Vec<Thread> =
+        leader.tids().unwrap_or_default().into_iter().filter_map(|tid| thread(&leader, tid)).collect();
+    let living = threads.iter().find(|thread| !matches!(thread.state, Some(b'Z' | b'X'))).map(|thread| thread.tid.0);
+    let living = living.ok_or(CaptureError::Zombie { pid, parent: stat.ppid })?;
+    let proc = Proc::of(living);
+    check_architecture(pid, &proc)?;
+
+    let text = proc.read("maps").map_err(|error| refusal::of(pid, &error))?;
+    let maps = Arc::new(maps::parse(&text));
+    let living = Pid::from_raw(living.cast_signed());
+    let memory = LiveMemory::of(living);
+    let process = process(pid, &proc, &stat, &status);
+    let finder = LiveFiles { proc: &proc, memory: &memory, exe: process.exe.as_ref().map(|exe| exe.0.as_slice()) };
+    let loaded = modules::load(&maps, &memory, &finder);
+    let runtime = pyst_python::find_runtime(&loaded.table, &maps, &loaded.files, &memory);
+    let prediction = runtime.found.as_ref().map(|found| {
+        let recorder = Recorder::new(&memory);
+        let _ = pyst_python::walk(found, &[], &recorder);
+        widen(&recorder.ranges(), &maps)
+    });
+    let prediction = prediction.unwrap_or_default();
+    Ok(Look { proc, living, status, process, threads, maps, loaded, runtime, prediction })
+}
+
+/// What `/proc` says of one thread; `None` when it has just exited.
+pub(crate) fn thread(leader: &Proc, tid: u32) -> Option<Thread> {
+    let task = leader.task(tid);
+    Some(Thread {
+        tid: Tid(tid),
+        state: Some(task.stat()?.state),
+        namespace_tid: task.status()?.namespace_pids.last().copied(),
+        name: task.name().map(Bytes),
+        ..Thread::default()
+    })
+}
+
+fn process(pid: u32, proc: &Proc, stat: &Stat, status: &Status) -> Process {
+    Process {
+        pid,
+        namespace_pids: status.namespace_pids.iter().skip(1).copied().collect(),
+        ppid: Some(stat.ppid),
+        pgrp: Some(stat.pgrp),
+        sid: Some(stat.session),
+        uid: Some(status.uid),
+        gid: Some(status.gid),
+        state: Some(stat.state),
+        zombie: Some(stat.is_zombie()),
+        nice: Some(stat.nice),
+        name: Bytes(Proc::of(pid).name().unwrap_or_default()),
+        exe: proc.link("exe").map(Bytes),
+        cmdline: split_arguments(&proc.read("cmdline").unwrap_or_default()).into_iter().map(Bytes).collect(),
+        cwd: proc.link("cwd").map(Bytes),
+        started_at_ns: started_at(stat.start_ticks),
+        ..Process::default()
+    }
+}
+
+/// The kernel counts a start in ticks from boot; when that was follows from the two clocks of now, to the nanosecond,
+/// where `btime` in `/proc/stat` is rounded to a second.
+fn started_at(start_ticks: u64) -> Option<i64> {
+    let now = SystemTime::now().duration_since(UNIX_EPOCH).ok()?.as_nanos();
+    let since_boot = nix::time::clock_gettime(nix::time::ClockId::CLOCK_BOOTTIME).ok()?;
+    let since_boot =
+        u128::try_from(since_boot.tv_sec()).ok()? * 1_000_000_000 + u128::try_from(since_boot.tv_nsec()).ok()?;
+    let ticks = nix::unistd::sysconf(nix::unistd::SysconfVar::CLK_TCK).ok()??;
+    let start = u128::from(start_ticks).checked_mul(1_000_000_000)? / u128::try_from(ticks).ok().filter(|t| *t > 0)?;
+    i64::try_from(now.checked_sub(since_boot)?.checked_add(start)?).ok()
+}
+
+/// The executable's header tells another word size or instruction set before anything is misread for it.
+fn check_architecture(pid: u32, proc: &Proc) -> Result<(), CaptureError> {
+    let mut header = [0u8; 20];
+    let read = std::fs::File::open(proc.path("exe")).and_then(|mut exe| exe.read_exact(&mut header));
+    let [0x7f, b'E', b'L', b'F', class, data, .., machine, machine_high] = header else { return Ok(()) };
+    let machine = u16::from_le_bytes([machine, machine_high]);
+    if read.is_err() || (class == 2 && data == 1 && machine == LIVE_ARCH.0) {
+        return Ok(());
+    }
+    let what = format!("process {pid}");
+    Err(CaptureError::Architecture { what, architecture: crate::architecture_name(class, data, machine) })
+}
+
+/// The ranges with slack, clipped to readable mappings: one byte that cannot be read ends a whole batch.
+fn widen(ranges: &[Range], maps: &[Map]) -> Vec<Range> {
+    let mut wide = RangeSet::new();
+    for range in ranges {
+        let start = Address(range.start.0 & !(GRAIN - 1));
+        let end = range.end.0.saturating_add(SLACK).checked_next_multiple_of(GRAIN).unwrap_or(range.end.0);
+        wide.insert(Range { start, end: Address(end) });
+    }
+    let mut clipped = RangeSet::new();
+    for range in wide.merged() {
+        let first = maps.partition_point(|map| map.range.end <= range.start);
+        for map in maps.iter().skip(first).take_while(|map| map.range.start < range.end) {
+            if map.is_readable() {
+                clipped.insert(map.range.intersect(*range));
+            }
+        }
+    }
+    clipped.merged().to_vec()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn predictions_stay_within_readable_mappings() {
+        let maps = maps::parse(
+            b"1000-2000 rw-p 00000000 00:00 0 \n2000-3000 ---p 00000000 00:00 0 \n3000-4000 rw-p 00000000 00:00 0 \n",
+        );
+        let range = |start, end| Range { start: Address(start), end: Address(end) };
+        assert_eq!(widen(&[range(0x1100, 0x1110)], &maps), [range(0x1100, 0x1340)]);
+        assert_eq!(
+            widen(&[range(0x1f00, 0x1f10), range(0x3100, 0x3101)], &maps),
+            [range(0x1f00, 0x2000), range(0x3100, 0x3340)]
+        );
+        assert_eq!(widen(&[range(0x2100, 0x2101), range(0x9000, 0x9001)], &maps), []);
+    }
+
+    #[test]
+    fn a_process_started_just_now_started_just_now() {
+        let mut child = std::process::Command::new("sleep").arg("10").spawn().unwrap();
+        let stat = Proc::of(child.id()).stat();
+        child.kill().unwrap();
+        child.wait().unwrap();
+        let started = started_at(stat.unwrap().start_ticks).unwrap();
+        let now = SystemTime::now().duration_since(UNIX_EPOCH).unwrap().as_nanos() as i64;
+        assert!((0..2_000_000_000).contains(&(now - started)), "{started} {now}");
+    }
+}

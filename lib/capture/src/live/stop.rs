@@ -1,0 +1,345 @@
+//! The stop: every thread of the target is interrupted, its registers and memory are copied, and all are let go.
+//!
+//! What happens between the first interrupt and the last detach is time that the target loses. No ELF file, path or text
+//! is looked at in between; what can be made before is made before. What must hold:
+//!
+//! - The target runs again whatever happens. The thread that lets go (the tracer) is not the one that reads memory: a read
+//!   can block for ever on a page that a userfaultfd, FUSE or NFS has to bring. Should this process die, the kernel lets go.
+//! - A signal that a stop reports is handed on, or it would be lost. A target that was stopped stays stopped.
+//! - A thread that does not stop (in vfork, frozen by a cgroup, starved) costs a bounded wait and is reported.
+
+use super::copy::Copy;
+use super::maps;
+use crate::registers::{self, RED_ZONE, SP};
+use crate::sys::{self, Report};
+use nix::errno::Errno;
+use nix::sys::ptrace;
+use nix::unistd::Pid;
+use pyst_memory::RangeSet;
+use pyst_snapshot::payload::{Diagnostic, FoundRuntime, Map, Python, Registers, Severity, Stack, Thread};
+use pyst_snapshot::{Address, Range, Tid};
+use std::fs::File;
+use std::os::fd::AsFd;
+use std::sync::Arc;
+use std::sync::mpsc::{self, Receiver, Sender};
+use std::time::{Duration, Instant, SystemTime};
+
+/// What of a stack is read at first: almost always all that is used of it.
+const FIRST_OF_STACK: u64 = 64 << 10;
+
+/// What of a stack is read at most.
+const MAX_STACK: u64 = 8 << 20;
+
+/// What of all stacks is read at most.
+const MAX_STACKS: u64 = 256 << 20;
+
+/// How far the kernel may have grown the main thread's stack downwards since the maps were read.
+const MAX_STACK_GROWTH: u64 = 8 << 20;
+
+/// The most threads that are traced.
+const MAX_THREADS: usize = 65_536;
+
+/// What to do while the target is stopped, all of it decided before.
+pub(crate) struct Plan {
+    pub(crate) task_directory: File,
+    /// The threads known so far, without registers.
+    pub(crate) threads: Vec<Thread>,
+    pub(crate) maps: Arc<Vec<Map>>,
+    /// What the walk is expected to read: ascending, disjoint, within mappings.
+    pub(crate) prediction: Vec<Range>,
+    pub(crate) runtime: Option<FoundRuntime>,
+    /// Whether stacks are wanted.
+    pub(crate) stacks: bool,
+    /// How long the stop may take.
+    pub(crate) limit: Duration,
+    pub(crate) copy: Copy,
+}
+
+/// What the stop brought. The memory is in the plan's copy.
+pub(crate) struct Stopped {
+    /// By ascending tid.
+    pub(crate) threads: Vec<Thread>,
+    pub(crate) captured_at: SystemTime,
+    pub(crate) stopped: Duration,
+    pub(crate) diagnostics: Vec<Diagnostic>,
+}
+
+/// One thread in the tracer's hands.
+struct Traced {
+    tid: Pid,
+    thread: Thread,
+    state: State,
+}
+
+#[derive(Clone, Copy, PartialEq, Eq)]
+enum State {
+    Seized,
+    Interrupted,
+    /// With the signal to hand on, or 0.
+    Stopped(i32),
+    Late,
+    Gone,
+}
+
+/// Carries the plan out, on a thread of its own, for tracing is a bond between two threads: when that thread ends, the
+/// kernel lets go of everything that it still holds.
+pub(crate) fn stop(plan: Plan) -> Result<Stopped, Errno> {
+    let tracer = std::thread::Builder::new().name("tracer".to_owned()).spawn(move || trace(plan));
+    tracer.map_err(|_| Errno::EAGAIN)?.join().unwrap_or(Err(Errno::EIO))
+}
+
+fn trace(mut plan: Plan) -> Result<Stopped, Errno> {
+    // Otherwise the kernel rounds every short sleep up by 50 µs.
+    let _ = nix::sys::prctl::set_timerslack(1);
+    let reader = Reader::start(&plan)?;
+    let mut buffer = vec![0; 32 << 10];
+    let mut traced = Vec::with_capacity(plan.threads.len() + 64);
+    for thread in std::mem::take(&mut plan.threads) {
+        seize(thread, &mut traced)?;
+    }
+
+    let started = Instant::now();
+    let captured_at = SystemTime::now();
+    // The rest of the time is for reading what the other threads have.
+    stop_all(&mut traced, &plan, &mut buffer, started + plan.limit.mul_f64(0.6));
+    read_registers(&mut traced);
+    let threads = give_stacks(&traced, &plan);
+    let complete = reader.read(threads.clone(), (started + plan.limit).saturating_duration_since(Instant::now()));
+    plan.copy.close();
+    let late = let_go(&mut traced);
+    let stopped = started.elapsed();
+
+    Ok(Stopped { threads, captured_at, stopped, diagnostics: diagnose(&traced, late, complete, plan.limit) })
+}
+
+/// Becomes the tracer of a thread, which runs on. A thread that has exited meanwhile is left out.
+fn seize(thread: Thread, traced: &mut Vec<Traced>) -> Result<(), Errno> {
+    let tid = Pid::from_raw(thread.tid.0.cast_signed());
+    let state = match ptrace::seize(tid, ptrace::Options::empty()) {
+        Ok(()) => State::Seized,
+        Err(Errno::ESRCH) => return Ok(()),
+        // A leader that has exited before its other threads can no more be seized.
+        Err(Errno::EPERM) if matches!(thread.state, Some(b'Z' | b'X')) => State::Gone,
+        Err(Errno::EPERM) if !traced.is_empty() => State::Gone,
+        Err(error) => return Err(error),
+    };
+    traced.push(Traced { tid, thread, state });
+    Ok(())
+}
+
+/// Stops all threads, those too that are born while the others are being stopped.
+fn stop_all(traced: &mut Vec<Traced>, plan: &Plan, buffer: &mut [u8], deadline: Instant) {
+    loop {
+        for thread in traced.iter_mut().filter(|thread| thread.state == State::Seized) {
+            thread.state = match ptrace::interrupt(thread.tid) {
+                Ok(()) => State::Interrupted,
+                Err(_) => State::Gone,
+            };
+        }
+        for thread in traced.iter_mut().filter(|thread| thread.state == State::Interrupted) {
+            thread.state = wait(thread.tid, deadline);
+        }
+        let known = traced.len();
+        let mut born = Vec::new();
+        let listed = sys::numeric_entries(plan.task_directory.as_fd(), buffer, |tid| {
+            if !traced.iter().any(|known| known.thread.tid == Tid(tid)) && traced.len() + born.len() < MAX_THREADS {
+                born.push(tid);
+            }
+        });
+        for tid in born {
+            let _ = seize(Thread { tid: Tid(tid), ..Thread::default() }, traced);
+        }
+        if traced.len() == known || listed.is_err() || Instant::now() >= deadline {
+            return;
+        }
+    }
+}
+
+/// Waits for one thread by its number: waiting for any is quadratic in the number of threads.
+fn wait(tid: Pid, deadline: Instant) -> State {
+    let mut tries = 0;
+    loop {
+        match sys::poll_thread(tid) {
+            Ok(Report::Nothing) => {}
+            Ok(Report::Stopped) => return State::Stopped(0),
+            Ok(Report::SignalDelivery(signal)) => return State::Stopped(signal),
+            Ok(Report::Gone) | Err(_) => return State::Gone,
+        }
+        if tries >= 16 && Instant::now() >= deadline {
+            return State::Late;
+        }
+        tries += 1;
+        // A thread that is about to stop needs a processor, perhaps this one.
+        if tries < 64 {
+            std::thread::yield_now();
+        } else {
+            std::thread::sleep(Duration::from_micros(if tries < 128 { 20 } else { 200 }));
+        }
+    }
+}
+
+fn read_registers(traced: &mut [Traced]) {
+    for thread in traced.iter_mut().filter(|thread| matches!(thread.state, State::Stopped(_))) {
+        // A shorter set is a 32-bit thread's, whose words mean something else.
+        match sys::general_registers(thread.tid) {
+            Ok((words, length)) if length == registers::WORDS * 8 => {
+                let registers = thread.thread.registers.get_or_insert_with(Registers::default);
+                registers::fill(registers, &words);
+            }
+            Ok(_) => {}
+            Err(_) => thread.state = State::Gone,
+        }
+    }
+}
+
+/// The threads by ascending tid, each with the part of its stack that will be read.
+fn give_stacks(traced: &[Traced], plan: &Plan) -> Vec<Thread> {
+    let mut left = MAX_STACKS;
+    let mut threads: Vec<Thread> = Vec::with_capacity(traced.len());
+    for traced in traced.iter().filter(|traced| traced.state != State::Gone || traced.thread.state == Some(b'Z')) {
+        let mut thread = traced.thread.clone();
+        if plan.stacks {
+            let sp = thread.registers.as_ref().and_then(|registers| registers.get(SP));
+            thread.stack = sp.map(|sp| stack_at(Address(sp), &plan.maps, MAX_STACK.min(left)));
+            left -= thread.stack.map_or(0, |stack| stack.read.len()).min(left);
+        }
+        threads.push(thread);
+    }
+    threads.sort_by_key(|thread| thread.tid);
+    threads
+}
+
+/// The stack that `sp` points into, as far as it is used and at most `limit` bytes of it.
+fn stack_at(sp: Address, maps: &[Map], limit: u64) -> Stack {
+    let below = Address(sp.0.saturating_sub(RED_ZONE));
+    let mapping = maps::find(maps, sp).map(|map| map.range).or_else(|| grown_stack(sp, maps));
+    // A mapping that is newer than the maps: what is readable shows where it ends.
+    let mapping = mapping.unwrap_or(Range { start: below, end: Address(sp.0.saturating_add(FIRST_OF_STACK)) });
+    let start = below.max(mapping.start);
+    let end = Address(start.0.saturating_add(limit)).min(mapping.end);
+    Stack { mapping, read: Range { start, end: end.max(start) }, truncated: end < mapping.end }
+}
+
+fn grown_stack(sp: Address, maps: &[Map]) -> Option<Range> {
+    let above = maps.get(maps.partition_point(|map| map.range.start <= sp))?;
+    let grown = above.path.0 == b"[stack]" && above.range.start.0 - sp.0 < MAX_STACK_GROWTH;
+    grown.then_some(Range { start: Address(sp.0 & !4095), end: above.range.end })
+}
+
+/// Lets every thread go. Those that never stopped cannot be told to; the end of this thread frees them.
+fn let_go(traced: &mut [Traced]) -> usize {
+    let mut late = 0;
+    for thread in traced {
+        match thread.state {
+            State::Stopped(signal) => {
+                let _ = sys::detach(thread.tid, signal);
+            }
+            State::Seized | State::Interrupted | State::Late => {
+                late += 1;
+                // It may have stopped in the meantime, perhaps with a signal that would be lost.
+                if let Ok(Report::SignalDelivery(signal)) = sys::poll_thread(thread.tid) {
+                    let _ = sys::detach(thread.tid, signal);
+                } else {
+                    let _ = sys::detach(thread.tid, 0);
+                }
+            }
+            State::Gone => {}
+        }
+    }
+    late
+}
+
+fn diagnose(traced: &[Traced], late: usize, complete: bool, limit: Duration) -> Vec<Diagnostic> {
+    let mut diagnostics = Vec::with_capacity(late);
+    for thread in traced.iter().filter(|t| matches!(t.state, State::Seized | State::Interrupted | State::Late)) {
+        let message = format!(
+            "thread {} did not stop in time, so its registers and native frames are missing: it may be in vfork, frozen \
+             by a cgroup or starved of a processor; try again, or with a longer stop limit",
+            thread.thread.tid
+        );
+        diagnostics.push(Diagnostic::new(Severity::LOSS, "thread-not-stopped", message).on(thread.thread.tid));
+    }
+    if !complete {
+        let message = format!(
+            "the memory could not be read within {} ms, and the process was let go: what follows may be incomplete; \
+             try again, or with a longer stop limit",
+            limit.as_millis()
+        );
+        diagnostics.push(Diagnostic::new(Severity::LOSS, "stop-limit", message));
+    }
+    diagnostics
+}
+
+/// The thread that reads the target's memory while the tracer watches the clock.
+struct Reader {
+    jobs: Sender<Vec<Thread>>,
+    done: Receiver<()>,
+}
+
+impl Reader {
+    fn start(plan: &Plan) -> Result<Reader, Errno> {
+        let (jobs, job) = mpsc::channel::<Vec<Thread>>();
+        let (finished, done) = mpsc::channel();
+        let (copy, maps) = (plan.copy.clone(), Arc::clone(&plan.maps));
+        let (prediction, runtime) = (plan.prediction.clone(), plan.runtime.clone());
+        let read = move || {
+            // The tracer may give up before there is anything to read.
+            if let Ok(threads) = job.recv() {
+                read_all(&copy, &threads, prediction, runtime.as_ref(), &maps);
+                let _ = finished.send(());
+            }
+        };
+        std::thread::Builder::new().name("reader".to_owned()).spawn(read).map_err(|_| Errno::EAGAIN)?;
+        Ok(Reader { jobs, done })
+    }
+
+    /// Has everything read, and says whether that came to an end in time.
+    fn read(&self, threads: Vec<Thread>, limit: Duration) -> bool {
+        self.jobs.send(threads).is_ok() && self.done.recv_timeout(limit).is_ok()
+    }
+}
+
+/// Reads what was predicted and the top of the stacks, walks over that and fetches what the walk misses, then the rest.
+pub(crate) fn read_all(
+    copy: &Copy,
+    threads: &[Thread],
+    prediction: Vec<Range>,
+    runtime: Option<&FoundRuntime>,
+    maps: &[Map],
+) {
+    let stacks = || threads.iter().filter_map(|thread| thread.stack);
+    let top = |stack: Stack| Range {
+        start: stack.read.start,
+        end: Address(stack.read.start.0.saturating_add(FIRST_OF_STACK)).min(stack.read.end),
+    };
+    let mut first: RangeSet = prediction.into_iter().chain(stacks().map(top)).collect();
+    if copy.read_ranges(first.merged()).is_err() {
+        return;
+    }
+    let walked = runtime.map(|runtime| pyst_python::walk(runtime, threads, copy));
+    let mut rest: RangeSet = stacks().map(|stack| stack.read).collect();
+    if let (Some(walked), true) = (&walked, stacks().next().is_some()) {
+        own_stacks(&walked.python, threads, maps).into_iter().for_each(|range| rest.insert(range));
+    }
+    let _ = copy.read_ranges(rest.merged());
+}
+
+/// A thread whose sp is on a side stack (a signal stack, a greenlet's) left its evaluation loops on its own stack: that
+/// stack from the first of them on.
+fn own_stacks(python: &Python, threads: &[Thread], maps: &[Map]) -> Vec<Range> {
+    let mut ranges: Vec<Range> = Vec::new();
+    let mut left = MAX_STACKS;
+    for state in &python.states {
+        let stack = threads.iter().find(|thread| Some(thread.tid) == state.tid).and_then(|thread| thread.stack);
+        let Some(stack) = stack else { continue };
+        for anchor in state.runs.iter().filter_map(|run| run.anchor) {
+            let known = stack.mapping.contains(anchor) || ranges.iter().any(|range| range.contains(anchor));
+            let Some(mapping) = maps::find(maps, anchor).filter(|_| !known).map(|map| map.range) else { continue };
+            let start = Address(anchor.0.saturating_sub(RED_ZONE)).max(mapping.start);
+            let end = Address(start.0.saturating_add(MAX_STACK.min(left))).min(mapping.end);
+            left = left.saturating_sub(end.0.saturating_sub(start.0));
+            ranges.push(Range { start, end });
+        }
+    }
+    ranges
+}

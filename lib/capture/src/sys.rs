@@ -1,0 +1,117 @@
+//! The system calls that have no safe wrapper with the generality needed here: stops that carry real-time signals,
+//! register sets whose length tells a 32-bit thread, directory reads that allocate nothing. Everything unsafe in this
+//! crate is in this file, and nothing here can write to another process.
+
+use nix::errno::Errno;
+use nix::unistd::Pid;
+use std::os::fd::{AsRawFd, BorrowedFd};
+
+/// What `waitpid` reports of a traced thread.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Report {
+    /// Nothing yet.
+    Nothing,
+    /// It stopped because it was told to, or it is part of a group stop. It owes nobody a signal.
+    Stopped,
+    /// It stopped on its way to take this signal, which is lost unless it is handed on.
+    SignalDelivery(i32),
+    /// It is gone.
+    Gone,
+}
+
+/// The event that `PTRACE_INTERRUPT` and group stops of a seized thread report.
+const EVENT_STOP: i32 = 128;
+
+/// Asks, without waiting, what became of a thread that this thread traces.
+pub(crate) fn poll_thread(tid: Pid) -> Result<Report, Errno> {
+    let mut status = 0;
+    #[expect(unsafe_code, reason = "nix refuses, after consuming it, a stop that carries a real-time signal")]
+    // SAFETY: `status` is a valid place for the status, for the length of the call.
+    let result = unsafe { libc::waitpid(tid.as_raw(), &raw mut status, libc::__WALL | libc::WNOHANG) };
+    match Errno::result(result)? {
+        0 => Ok(Report::Nothing),
+        _ if !libc::WIFSTOPPED(status) => Ok(Report::Gone),
+        _ if status >> 16 == EVENT_STOP => Ok(Report::Stopped),
+        _ => Ok(Report::SignalDelivery(libc::WSTOPSIG(status))),
+    }
+}
+
+/// Lets a stopped thread go, which takes `signal` unless that is 0.
+pub(crate) fn detach(tid: Pid, signal: i32) -> Result<(), Errno> {
+    #[expect(unsafe_code, reason = "nix knows no real-time signals")]
+    // SAFETY: DETACH reads no memory of this process; the signal travels as a number in the place of a pointer.
+    let result = unsafe {
+        libc::ptrace(libc::PTRACE_DETACH, tid.as_raw(), std::ptr::null_mut::<libc::c_void>(), signal as libc::c_long)
+    };
+    Errno::result(result).map(drop)
+}
+
+/// The most words a general register set has on any architecture read here.
+pub(crate) const MAX_REGISTER_WORDS: usize = 64;
+
+/// The general registers of a stopped thread as the kernel lays them out, and how many bytes of them it wrote.
+pub(crate) fn general_registers(tid: Pid) -> Result<([u64; MAX_REGISTER_WORDS], usize), Errno> {
+    let mut words = [0u64; MAX_REGISTER_WORDS];
+    let mut buffer = libc::iovec { iov_base: words.as_mut_ptr().cast(), iov_len: size_of_val(&words) };
+    #[expect(unsafe_code, reason = "the length that the kernel writes back is needed")]
+    // SAFETY: `buffer` describes `words`, which outlives the call; the kernel writes at most `iov_len` bytes.
+    let result = unsafe {
+        libc::ptrace(
+            libc::PTRACE_GETREGSET,
+            tid.as_raw(),
+            libc::NT_PRSTATUS as libc::c_long as *mut libc::c_void,
+            &raw mut buffer,
+        )
+    };
+    Errno::result(result)?;
+    Ok((words, buffer.iov_len))
+}
+
+/// Calls `found` with each number that names an entry of the directory, from its start. `buffer` bounds nothing but the
+/// count of system calls.
+pub(crate) fn numeric_entries(
+    directory: BorrowedFd<'_>,
+    buffer: &mut [u8],
+    mut found: impl FnMut(u32),
+) -> Result<(), Errno> {
+    nix::unistd::lseek(directory, 0, nix::unistd::Whence::SeekSet)?;
+    loop {
+        #[expect(unsafe_code, reason = "there is no other way to read a directory that is already open again")]
+        // SAFETY: the kernel writes at most `buffer.len()` bytes to `buffer`, which outlives the call.
+        let result =
+            unsafe { libc::syscall(libc::SYS_getdents64, directory.as_raw_fd(), buffer.as_mut_ptr(), buffer.len()) };
+        let length = usize::try_from(Errno::result(result)?).unwrap_or(0);
+        if length == 0 {
+            return Ok(());
+        }
+        // struct linux_dirent64: u64 d_ino, s64 d_off, u16 d_reclen, u8 d_type, then the name.
+        let mut rest = buffer.get(..length).unwrap_or_default();
+        while let Some(record) = rest.get(16..18).and_then(|b| b.first_chunk()).map(|b| u16::from_le_bytes(*b)) {
+            let record = usize::from(record).max(19);
+            let name = rest.get(19..record.min(rest.len())).unwrap_or_default();
+            let name = name.split(|byte| *byte == 0).next().unwrap_or_default();
+            if let Some(number) = std::str::from_utf8(name).ok().and_then(|name| name.parse().ok()) {
+                found(number);
+            }
+            rest = rest.get(record..).unwrap_or_default();
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use std::os::fd::AsFd;
+
+    #[test]
+    fn the_tasks_of_this_process_are_listed_again_and_again() {
+        let directory = std::fs::File::open("/proc/self/task").unwrap();
+        // Too small for all entries at once: several calls.
+        let mut buffer = [0; 128];
+        for _ in 0..2 {
+            let mut tids = Vec::new();
+            numeric_entries(directory.as_fd(), &mut buffer, |tid| tids.push(tid)).unwrap();
+            assert!(tids.contains(&std::process::id()), "{tids:?}");
+        }
+    }
+}

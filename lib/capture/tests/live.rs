@@ -1,0 +1,293 @@
+//! Captures of living processes, compared with what `/proc`, Python and the target itself say of them.
+#![allow(missing_docs, clippy::unwrap_used, clippy::expect_used, clippy::panic, clippy::indexing_slicing)]
+
+mod common;
+
+use common::{TestChild, diagnostics, grab, grab_with, have_python, python, python_functions, section, size};
+use nix::sys::ptrace;
+use nix::sys::signal::{Signal, kill};
+use nix::unistd::Pid;
+use pyst_capture::Options;
+use pyst_snapshot::payload::{Blocking, Capture, Process, Severity, Source, Threads};
+use std::process::{Command, Stdio};
+use std::time::Duration;
+
+const DEEP: &str = "
+import time
+def e():
+    print('ready')
+    time.sleep(1000)
+def d(): e()
+def c(): d()
+def b(): c()
+b()
+";
+
+const MANY: &str = "
+import threading, time
+def work(n):
+    if n: work(n - 1)
+    else: time.sleep(1000)
+for i in range(49): threading.Thread(target=work, args=(3,), daemon=True).start()
+time.sleep(0.3)
+print('ready')
+time.sleep(1000)
+";
+
+fn sleeper() -> TestChild {
+    let child = TestChild(Command::new("sleep").arg("1000").stdout(Stdio::null()).spawn().unwrap());
+    wait_for_state(child.pid(), "S");
+    child
+}
+
+fn state(pid: u32) -> String {
+    let status = std::fs::read_to_string(format!("/proc/{pid}/status")).unwrap_or_default();
+    let state = status.lines().find_map(|line| line.strip_prefix("State:"));
+    state.unwrap_or_default().trim().chars().take(1).collect()
+}
+
+fn wait_for_state(pid: u32, wanted: &str) {
+    for _ in 0..500 {
+        if state(pid) == wanted {
+            // It may have been on its way through that state.
+            std::thread::sleep(Duration::from_millis(20));
+            if state(pid) == wanted {
+                return;
+            }
+        }
+        std::thread::sleep(Duration::from_millis(10));
+    }
+    panic!("{pid} is in state {} and not {wanted}", state(pid));
+}
+
+#[test]
+fn the_registers_of_a_sleeper_are_those_that_proc_shows() {
+    let child = sleeper();
+    let path = format!("/proc/{}/syscall", child.pid());
+    let Ok(syscall) = std::fs::read_to_string(path) else {
+        println!("skipped: /proc/PID/syscall cannot be read here");
+        return;
+    };
+    let fields: Vec<&str> = syscall.split_whitespace().collect();
+    let hex = |text: &str| u64::from_str_radix(text.trim_start_matches("0x"), 16).unwrap();
+    let snapshot = grab(child.pid());
+    let threads = section::<Threads>(&snapshot).threads;
+    assert_eq!(threads.len(), 1);
+    let registers = threads[0].registers.as_ref().unwrap();
+    assert_eq!(registers.system_call, fields[0].parse().ok());
+    // rdi, rsi, rdx: the first arguments of the call; then sp and pc.
+    assert_eq!(registers.get(5), Some(hex(fields[1])));
+    assert_eq!(registers.get(4), Some(hex(fields[2])));
+    assert_eq!(registers.get(1), Some(hex(fields[3])));
+    assert_eq!(registers.get(7), Some(hex(fields[7])));
+    assert_eq!(registers.get(16), Some(hex(fields[8])));
+    assert!(registers.thread_pointer.is_some_and(|pointer| !pointer.is_null()));
+    wait_for_state(child.pid(), "S");
+    let process: Process = section(&snapshot);
+    assert_eq!((process.pid, process.ppid), (child.pid(), Some(std::process::id())));
+    assert_eq!(process.cmdline.iter().map(|arg| arg.escaped()).collect::<Vec<_>>(), ["sleep", "1000"]);
+}
+
+#[test]
+fn a_sleeping_script_is_a_few_kilobytes_and_says_where_it_is() {
+    if !have_python() {
+        return;
+    }
+    let child = python(DEEP);
+    let snapshot = grab(child.pid());
+    assert_eq!(python_functions(&snapshot), [["e", "d", "c", "b", "<module>"]]);
+    let capture: Capture = section(&snapshot);
+    assert!(capture.complete, "{:?}", diagnostics(&snapshot));
+    assert_eq!(capture.blocking, Blocking::STOPPED);
+    assert!(capture.stopped_ns.is_some_and(|ns| ns > 0));
+    assert!(size(&snapshot) < 64 << 10, "{} bytes", size(&snapshot));
+    wait_for_state(child.pid(), "S");
+}
+
+#[test]
+fn fifty_threads_are_all_there_and_run_on() {
+    if !have_python() {
+        return;
+    }
+    let child = python(MANY);
+    let snapshot = grab(child.pid());
+    let mut tids: Vec<u32> = std::fs::read_dir(format!("/proc/{}/task", child.pid()))
+        .unwrap()
+        .map(|entry| entry.unwrap().file_name().to_str().unwrap().parse().unwrap())
+        .collect();
+    tids.sort_unstable();
+    let threads = section::<Threads>(&snapshot).threads;
+    assert_eq!(threads.iter().map(|thread| thread.tid.0).collect::<Vec<_>>(), tids);
+    assert!(threads.iter().all(|thread| thread.registers.is_some() && thread.stack.is_some()));
+    assert!(threads.iter().all(|thread| thread.state.is_some()));
+    let functions = python_functions(&snapshot);
+    let workers = functions.iter().filter(|functions| functions.starts_with(&["work".to_owned()])).count();
+    assert_eq!((functions.len(), workers), (50, 49));
+    assert!(size(&snapshot) < 512 << 10, "{} bytes", size(&snapshot));
+    tids.iter().for_each(|tid| wait_for_state(*tid, "S"));
+}
+
+#[test]
+fn python_only_leaves_out_stacks() {
+    if !have_python() {
+        return;
+    }
+    let child = python(DEEP);
+    let snapshot = grab_with(child.pid(), &Options { python_only: true, ..Options::default() }).unwrap();
+    assert_eq!(python_functions(&snapshot), [["e", "d", "c", "b", "<module>"]]);
+    assert!(section::<Capture>(&snapshot).python_only());
+    let threads = section::<Threads>(&snapshot).threads;
+    assert!(threads.iter().all(|thread| thread.stack.is_none() && thread.registers.is_some()));
+    let whole = grab(child.pid());
+    assert!(size(&snapshot) < size(&whole), "{} {}", size(&snapshot), size(&whole));
+}
+
+#[test]
+fn a_stopped_process_stays_stopped() {
+    let child = sleeper();
+    let pid = Pid::from_raw(child.pid().cast_signed());
+    kill(pid, Signal::SIGSTOP).unwrap();
+    wait_for_state(child.pid(), "T");
+    let snapshot = grab(child.pid());
+    assert!(section::<Threads>(&snapshot).threads[0].registers.is_some());
+    wait_for_state(child.pid(), "T");
+    kill(pid, Signal::SIGCONT).unwrap();
+    wait_for_state(child.pid(), "S");
+}
+
+#[test]
+fn no_signal_is_lost_to_a_capture() {
+    if !have_python() {
+        return;
+    }
+    // A real-time signal counts every time that it is sent.
+    let mut child = python(
+        "
+import signal, time
+count = 0
+def handler(*_):
+    global count
+    count += 1
+    print(count)
+signal.signal(signal.SIGRTMIN + 3, handler)
+print('ready')
+while True: time.sleep(1000)
+",
+    );
+    for sent in 1..=30 {
+        let pid = child.pid();
+        // With kill(1), for nix names no real-time signals.
+        let kill = Command::new("sh").args(["-c", &format!("kill -37 {pid}")]).status().unwrap();
+        assert!(kill.success());
+        grab(pid);
+        assert_eq!(child.line(), sent.to_string());
+    }
+}
+
+#[test]
+fn what_cannot_be_captured_says_why() {
+    let code = |pid| grab_with(pid, &Options::default()).unwrap_err().code();
+    assert_eq!(code(u32::MAX), "no-such-process");
+
+    let mut zombie = TestChild(Command::new("true").spawn().unwrap());
+    wait_for_state(zombie.pid(), "Z");
+    assert_eq!(code(zombie.pid()), "zombie");
+    zombie.0.wait().unwrap();
+    assert_eq!(code(zombie.pid()), "no-such-process");
+
+    if std::fs::read_to_string("/proc/2/comm").is_ok_and(|name| name.trim() == "kthreadd") {
+        assert_eq!(code(2), "kernel-thread");
+    }
+    let (stop, stopped) = std::sync::mpsc::channel::<()>();
+    let (say, tid) = std::sync::mpsc::channel();
+    let thread = std::thread::spawn(move || {
+        say.send(nix::unistd::gettid()).unwrap();
+        let _ = stopped.recv();
+    });
+    let error = grab_with(tid.recv().unwrap().as_raw().cast_unsigned(), &Options::default()).unwrap_err();
+    assert!(error.to_string().contains(&format!("give the process id {}", std::process::id())), "{error}");
+    drop(stop);
+    thread.join().unwrap();
+}
+
+#[test]
+fn a_traced_process_still_has_its_python_frames() {
+    if !have_python() {
+        return;
+    }
+    let child = python(DEEP);
+    let pid = Pid::from_raw(child.pid().cast_signed());
+    // On a thread of its own, whose end lets go.
+    let snapshot = std::thread::spawn(move || {
+        ptrace::seize(pid, ptrace::Options::empty()).unwrap();
+        grab(pid.as_raw().cast_unsigned())
+    })
+    .join()
+    .unwrap();
+    assert_eq!(python_functions(&snapshot), [["e", "d", "c", "b", "<module>"]]);
+    let capture: Capture = section(&snapshot);
+    assert_eq!((capture.blocking, capture.stopped_ns, capture.complete), (Blocking::NOT_STOPPED, None, false));
+    let diagnostics = diagnostics(&snapshot);
+    assert_eq!(diagnostics[0].code, "already-traced");
+    assert_eq!(diagnostics[0].severity, Severity::LOSS);
+    assert!(diagnostics[0].message.contains(&std::process::id().to_string()), "{}", diagnostics[0].message);
+}
+
+#[test]
+fn the_other_threads_of_an_exited_leader_are_captured() {
+    if !have_python() {
+        return;
+    }
+    let mut child = python(
+        "
+import threading, time, ctypes
+def left(): time.sleep(1000)
+threading.Thread(target=left).start()
+time.sleep(0.2)
+print('ready')
+time.sleep(0.1)
+ctypes.CDLL(None).pthread_exit(None)
+",
+    );
+    wait_for_state(child.pid(), "Z");
+    let snapshot = grab(child.pid());
+    let threads = section::<Threads>(&snapshot).threads;
+    assert_eq!(threads.len(), 2);
+    assert!(threads[0].registers.is_none() && threads[1].registers.is_some());
+    assert!(diagnostics(&snapshot).iter().any(|diagnostic| diagnostic.code == "thread-exited"));
+    assert!(python_functions(&snapshot).iter().any(|functions| functions.first().is_some_and(|f| f == "left")));
+    child.0.kill().unwrap();
+}
+
+#[test]
+fn source_lines_come_from_the_working_directory_of_the_target() {
+    if !have_python() {
+        return;
+    }
+    let directory = tempfile::tempdir().unwrap();
+    let script = "# coding: latin-1\nimport time\nprint('ready')\ntime.sleep(1000) # caf\u{e9}\n";
+    let bytes: Vec<u8> = script.chars().map(|c| c as u32 as u8).collect();
+    std::fs::write(directory.path().join("café.py"), bytes).unwrap();
+    let mut child = TestChild(
+        Command::new(common::PYTHON)
+            .args(["-u", "-c", "exec(compile(open('café.py', 'rb').read(), 'café.py', 'exec'))"])
+            .current_dir(directory.path())
+            .stdout(Stdio::piped())
+            .spawn()
+            .unwrap(),
+    );
+    child.line();
+    let lines = || {
+        let source: Source = section(&grab(child.pid()));
+        source.files.into_iter().map(|file| (file.file.escaped(), file.newer, file.lines)).collect::<Vec<_>>()
+    };
+    let before = lines();
+    assert_eq!(before.len(), 1, "{before:?}");
+    assert_eq!((before[0].0.as_str(), before[0].1), ("café.py", Some(false)));
+    assert_eq!((before[0].2[0].line, before[0].2[0].text.as_str()), (4, "time.sleep(1000) # café"));
+    std::fs::write(directory.path().join("café.py"), "\n\n\nchanged\n").unwrap();
+    let after = lines();
+    assert_eq!((after[0].1, after[0].2[0].text.as_str()), (Some(true), "changed"));
+    let bare = grab_with(child.pid(), &Options { source: false, ..Options::default() }).unwrap();
+    assert_eq!(bare.get::<Source>().unwrap(), None);
+}
