@@ -5,6 +5,8 @@ use pyst_memory::Image;
 use pyst_snapshot::Address;
 use pyst_snapshot::payload::{FoundRuntime, LayoutSource};
 use std::collections::BTreeMap;
+use std::path::PathBuf;
+use std::process::Command;
 
 /// The structures of a target, each a segment of its own.
 pub(crate) struct Fake {
@@ -172,4 +174,32 @@ impl Fake {
         }
         state
     }
+}
+
+/// An interpreter of this machine.
+pub(crate) struct LocalPython {
+    pub(crate) path: PathBuf,
+    /// `sys.hexversion`.
+    pub(crate) hex: u32,
+}
+
+/// The interpreters of 3.11 and later that this machine has; says so when it has none.
+pub(crate) fn pythons() -> Vec<LocalPython> {
+    let mut paths = vec![PathBuf::from("/usr/bin/python3.11"), PathBuf::from("/usr/bin/python3.13")];
+    let root = Command::new("pyenv").arg("root").output().ok().filter(|output| output.status.success());
+    if let Some(root) = root {
+        let versions = PathBuf::from(String::from_utf8_lossy(&root.stdout).trim()).join("versions");
+        let entries = std::fs::read_dir(versions).into_iter().flatten().flatten();
+        paths.extend(entries.map(|entry| entry.path().join("bin/python3")));
+    }
+    let local = |path: PathBuf| {
+        let output = Command::new(&path).args(["-I", "-c", "import sys; print(sys.hexversion)"]).output().ok()?;
+        let hex = String::from_utf8_lossy(&output.stdout).trim().parse().ok()?;
+        (hex >= 0x030b_0000).then_some(LocalPython { path, hex })
+    };
+    let found: Vec<LocalPython> = paths.into_iter().filter_map(local).collect();
+    if found.is_empty() {
+        println!("skipped: there is no Python 3.11 or later on this machine");
+    }
+    found
 }

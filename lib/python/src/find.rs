@@ -214,3 +214,6 @@ fn unlikeliness(id: ModuleId, module: &Module) -> u8 {
         UNLIKELY
     }
 }
+
+#[cfg(test)]
+mod tests;

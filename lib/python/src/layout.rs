@@ -127,6 +127,9 @@ pub(crate) fn known_versions() -> String {
 }
 
 #[cfg(test)]
+mod oracle;
+
+#[cfg(test)]
 mod tests {
     use super::*;
 

@@ -10,6 +10,7 @@
 //! - Results are a function of the arguments.
 #![deny(missing_docs)]
 
+mod chain;
 mod chunks;
 mod code;
 #[cfg(test)]

@@ -81,3 +81,6 @@ fn phase(phase: RuntimePhase) -> Option<Diagnostic> {
         _ => None,
     }
 }
+
+#[cfg(test)]
+mod tests;

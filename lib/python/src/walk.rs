@@ -1,6 +1,7 @@
 //! The walk: runtime, interpreters, thread states, and through `frames` what each runs.
 
-use crate::frames::{Chain, Cycles, Frames};
+use crate::chain::{Chain, Cycles};
+use crate::frames::Frames;
 use crate::layout::{self, Field, Layout};
 use crate::threads::ThreadIndex;
 use pyst_memory::{Memory, MemoryExt, ReadError};

@@ -80,6 +80,16 @@ macro_rules! offsets {
                 )*
                 Some(corrected)
             }
+
+            /// Calls with each field and where a self-description states it, for fields that are stated.
+            #[cfg(test)]
+            pub(crate) fn each_with(&self, stated: &Offsets, mut call: impl FnMut(Field, Field)) {
+                $(
+                    if stated.$name != Field::ABSENT {
+                        call(self.$name, stated.$name);
+                    }
+                )*
+            }
         }
     };
 }

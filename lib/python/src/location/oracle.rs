@@ -1,7 +1,7 @@
 //! Every interpreter of this machine says what its own tables mean: `code.co_positions()`.
 
 use super::{Entries, Location};
-use std::path::PathBuf;
+use crate::fake::pythons;
 use std::process::Command;
 
 /// Prints, for every code object of some modules, the table and where each code unit comes from.
@@ -24,22 +24,6 @@ for name in ["argparse", "ast", "asyncio.base_events", "dataclasses", "decimal",
 dump(compile("x = [\n" + "  (1,\n\n\n\n 'é' + y),\n" * 2000 + "]" + " " * 3000 + "; z = f(1)", "long", "exec"), seen)
 "#;
 
-/// The interpreters of 3.11 and later on this machine.
-fn interpreters() -> Vec<PathBuf> {
-    let mut candidates = vec![PathBuf::from("/usr/bin/python3.11"), PathBuf::from("/usr/bin/python3.13")];
-    let root = Command::new("pyenv").arg("root").output().ok().filter(|output| output.status.success());
-    if let Some(root) = root {
-        let versions = PathBuf::from(String::from_utf8_lossy(&root.stdout).trim()).join("versions");
-        let entries = std::fs::read_dir(versions).into_iter().flatten().flatten();
-        candidates.extend(entries.map(|entry| entry.path().join("bin/python3")));
-    }
-    candidates.retain(|path| {
-        let check = "import sys; sys.exit(sys.version_info < (3, 11))";
-        Command::new(path).args(["-I", "-c", check]).output().is_ok_and(|output| output.status.success())
-    });
-    candidates
-}
-
 fn parsed(positions: &str) -> Vec<Location> {
     let number = |text: Option<&str>| text.and_then(|text| text.parse().ok());
     let location = |text: &str| {
@@ -57,11 +41,7 @@ fn bytes(hex: &str) -> Vec<u8> {
 
 #[test]
 fn locations_are_those_that_the_interpreters_themselves_give() {
-    let interpreters = interpreters();
-    if interpreters.is_empty() {
-        println!("skipped: there is no Python 3.11 or later on this machine");
-    }
-    for interpreter in interpreters {
+    for interpreter in pythons().into_iter().map(|python| python.path) {
         let output = Command::new(&interpreter).args(["-I", "-X", "utf8", "-c", DUMP]).output().unwrap();
         assert!(output.status.success(), "{}: {}", interpreter.display(), String::from_utf8_lossy(&output.stderr));
         let text = String::from_utf8(output.stdout).unwrap();

@@ -1,0 +1,69 @@
+//! Debug information of the interpreters of this machine, read by gdb, against the tables. Both are absent on most
+//! machines; then nothing is compared.
+
+use super::{Field, Offsets, candidates};
+use crate::fake::pythons;
+use std::process::Command;
+
+/// What gdb is asked, and the field it must be.
+type Question = (&'static str, fn(&Offsets) -> Field);
+
+const QUESTIONS: &[Question] = &[
+    ("&((_PyRuntimeState*)0)->initialized", |o| o.runtime_initialized),
+    ("&((_PyRuntimeState*)0)->interpreters.head", |o| o.runtime_interpreters_head),
+    ("&((PyInterpreterState*)0)->threads.head", |o| o.interpreter_threads_head),
+    ("&((PyInterpreterState*)0)->gc", |o| o.interpreter_gc),
+    ("&((PyThreadState*)0)->thread_id", |o| o.thread_ident),
+    ("&((PyThreadState*)0)->native_thread_id", |o| o.thread_native_id),
+    ("&((PyThreadState*)0)->datastack_top", |o| o.thread_chunk_top),
+    ("&((PyThreadState*)0)->cframe", |o| o.thread_cframe),
+    ("&((PyThreadState*)0)->current_frame", |o| o.thread_current_frame),
+    ("&((struct _PyInterpreterFrame*)0)->previous", |o| o.frame_previous),
+    ("&((struct _PyInterpreterFrame*)0)->prev_instr", |o| o.frame_instruction),
+    ("&((struct _PyInterpreterFrame*)0)->instr_ptr", |o| o.frame_instruction),
+    ("&((struct _PyInterpreterFrame*)0)->owner", |o| o.frame_owner),
+    ("&((struct _PyInterpreterFrame*)0)->localsplus", |o| o.frame_locals),
+    ("&((PyCodeObject*)0)->co_linetable", |o| o.code_line_table),
+    ("&((PyCodeObject*)0)->_co_firsttraceable", |o| o.code_first_traceable),
+    ("&((PyCodeObject*)0)->co_code_adaptive", |o| o.code_instructions),
+    ("sizeof(PyASCIIObject)", |o| o.text_ascii_data),
+    ("sizeof(PyCompactUnicodeObject)", |o| o.text_compact_data),
+    ("sizeof(struct _gil_runtime_state)", |o| o.gil_size),
+];
+
+/// gdb's answers by question; none for a field that the version does not have.
+fn ask(library: &str) -> Vec<Option<u64>> {
+    let mut gdb = Command::new("gdb");
+    gdb.args(["-nx", "-batch", library]);
+    for (index, (question, _)) in QUESTIONS.iter().enumerate() {
+        gdb.args(["-ex", &format!("printf \"%d=%lu\\n\", {index}, (unsigned long)({question})")]);
+    }
+    let output = gdb.output().map(|output| String::from_utf8_lossy(&output.stdout).into_owned()).unwrap_or_default();
+    let answer = |index: usize| {
+        let prefix = format!("{index}=");
+        output.lines().find_map(|line| line.strip_prefix(&prefix)?.parse().ok())
+    };
+    (0..QUESTIONS.len()).map(answer).collect()
+}
+
+#[test]
+fn tables_agree_with_the_debug_information_of_this_machines_interpreters() {
+    for python in pythons() {
+        let Some(table) = candidates(python.hex, false).into_iter().next() else { continue };
+        let [major, minor, ..] = python.hex.to_be_bytes();
+        let Some(root) = python.path.parent().and_then(|bin| bin.parent()) else { continue };
+        let library = root.join(format!("lib/libpython{major}.{minor}.so.1.0"));
+        let answers = if library.exists() { ask(&library.to_string_lossy()) } else { Vec::new() };
+        let known = answers.iter().flatten().count();
+        if known == 0 {
+            println!("skipped: no gdb, or no debug information for {}", python.path.display());
+            continue;
+        }
+        for ((question, field), answer) in QUESTIONS.iter().zip(answers) {
+            if let Some(answer) = answer {
+                assert_eq!(field(table.offsets).get(), Some(answer), "{}: {question}", library.display());
+            }
+        }
+        println!("{}: {known} fields agree", library.display());
+    }
+}
