@@ -28,9 +28,12 @@ pub(crate) fn diagnose(stack: &NativeStack, modules: &ModuleTable) -> Option<Dia
         }
         _ => (Severity::LOSS, "stack-incomplete", "it cannot be followed further"),
     };
-    let count = stack.frames.len();
+    let count = match stack.frames.len() {
+        1 => "1 frame".to_owned(),
+        count => format!("{count} frames"),
+    };
     let place = stack.frames.last().map_or_else(String::new, |frame| place(frame, modules));
-    let message = format!("the native stack ends after {count} frames{place}: {reason}");
+    let message = format!("the native stack ends after {count}{place}: {reason}");
     Some(Diagnostic::new(severity, code, message).on(stack.tid))
 }
 

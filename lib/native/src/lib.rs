@@ -13,6 +13,7 @@
 mod callee;
 mod demangle;
 mod diagnose;
+mod epilogue;
 mod expression;
 mod names;
 mod registers;

@@ -35,6 +35,12 @@ impl<'a> Names<'a> {
         Some(NativeCallV1 { function: function?, file: None, line: None, inlined: false })
     }
 
+    /// The raw symbol of a call's function.
+    pub(crate) fn raw_symbol(&self, call: &NativeCallV1) -> &[u8] {
+        let function = usize::try_from(call.function).ok().and_then(|index| self.functions.get(index));
+        function.map_or(&[], |function| &function.raw_symbol.0)
+    }
+
     pub(crate) fn into_functions(self) -> Vec<NativeFunctionV1> {
         self.functions
     }

@@ -1,6 +1,7 @@
 //! One step: from a frame to its caller.
 
 use crate::callee::follows_call;
+use crate::epilogue;
 use crate::registers::{RBP, RIP, RSP, RegisterFile};
 use crate::row::{Row, Scratch, compile};
 use crate::rules::{self, Failure};
@@ -94,9 +95,11 @@ impl<'a> Stepper<'a> {
             Covered::Row(_) => self.by_trampoline(frame, stack),
             Covered::Not if trampoline::is_at(frame.pc(), self.memory) => self.by_trampoline(frame, stack),
             Covered::Not if self.is_bad_call(frame, located.is_some()) => self.by_bad_call(frame, stack),
-            Covered::Not => self.by_frame_pointer(frame, stack).unwrap_or_else(|| {
-                Stepped::ended(if located.is_some() { StackEnd::NO_CFI } else { StackEnd::NO_MODULE })
-            }),
+            Covered::Not => {
+                let end = if located.is_some() { StackEnd::NO_CFI } else { StackEnd::NO_MODULE };
+                let stepped = self.by_epilogue(frame, stack).or_else(|| self.by_frame_pointer(frame, stack));
+                stepped.unwrap_or(Stepped::ended(end))
+            }
         }
     }
 
@@ -173,6 +176,20 @@ impl<'a> Stepper<'a> {
         registers.set(RIP, Some(return_address.0));
         let caller = Ok(Frame { registers, found_by: FoundBy::BAD_CALL });
         Stepped { cfa: Some(cfa), trampoline: false, caller }
+    }
+
+    /// The caller that the next instructions return to, if they do just that.
+    fn by_epilogue(&self, frame: &Frame, stack: Option<&Stack>) -> Option<Stepped> {
+        let registers = match epilogue::run(&frame.registers, self.memory)? {
+            Ok(registers) => registers,
+            Err(failure) => return Some(Stepped::ended(end_of(failure, stack))),
+        };
+        let cfa = Address(registers.get(RSP)?);
+        if cfa <= frame.sp() {
+            return Some(Stepped::ended(StackEnd::STACK_DID_NOT_GROW));
+        }
+        let caller = self.accept(Frame { registers, found_by: FoundBy::EPILOGUE });
+        Some(Stepped { cfa: Some(cfa), trampoline: false, caller })
     }
 
     /// The caller by a frame pointer, if all that can be checked speaks for it.

@@ -40,12 +40,10 @@ pub fn unwind(threads: &Threads, arch: Arch, memory: &dyn Memory, modules: &Modu
     let mut diagnostics = Vec::new();
     let mut names = Names::new(files, walks.iter().flat_map(|walk| &walk.lookups).filter_map(|lookup| *lookup));
     let mut stacks = Vec::with_capacity(walks.len());
-    for mut walk in walks {
-        for (frame, lookup) in walk.stack.frames.iter_mut().zip(walk.lookups) {
-            frame.calls = lookup.and_then(|(module, svma)| names.call(module, svma)).into_iter().collect();
-        }
-        diagnostics.extend(diagnose(&walk.stack, modules));
-        stacks.push(walk.stack);
+    for walk in walks {
+        let stack = name_frames(walk, &mut names);
+        diagnostics.extend(diagnose(&stack, modules));
+        stacks.push(stack);
     }
     stacks.sort_by_key(|stack| stack.tid);
     Unwound { native: Native { functions: names.into_functions(), stacks }, diagnostics }
@@ -98,6 +96,35 @@ fn walk(thread: &Thread, stepper: &mut Stepper<'_>) -> Walk {
             }
         };
     }
+}
+
+/// Names the frames, up to where a greenlet was switched to.
+///
+/// A greenlet starts on top of whichever stack was in use (`g_initialstub`), and returns to its parent, whose own stack may
+/// be saved on the heap by then: what lies beyond is leftovers.
+fn name_frames(walk: Walk, names: &mut Names<'_>) -> NativeStack {
+    let Walk { mut stack, lookups } = walk;
+    let mut switch = None;
+    for (index, (frame, lookup)) in stack.frames.iter_mut().zip(lookups).enumerate() {
+        let Some(call) = lookup.and_then(|(module, svma)| names.call(module, svma)) else { continue };
+        let starts_greenlet = is_greenlet_start(names.raw_symbol(&call));
+        frame.calls.push(call);
+        if starts_greenlet {
+            switch = Some(index);
+            break;
+        }
+    }
+    if let Some(index) = switch.filter(|index| index + 1 < stack.frames.len()) {
+        stack.frames.truncate(index + 1);
+        stack.end = StackEnd::STACK_SWITCH;
+    }
+    stack
+}
+
+/// The function is static in greenlet 1, and a method of several classes since.
+fn is_greenlet_start(symbol: &[u8]) -> bool {
+    const NAME: &[u8] = b"g_initialstub";
+    symbol.windows(NAME.len()).any(|part| part == NAME)
 }
 
 /// Where a thread stands, or stood when a signal came, every register is worth showing; in a caller those that are kept.

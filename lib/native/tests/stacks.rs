@@ -304,6 +304,34 @@ fn code_without_cfi_is_left_by_a_frame_pointer_that_stands_every_test() {
 }
 
 #[test]
+fn code_that_only_returns_needs_neither_cfi_nor_frame_pointer() {
+    // The trampoline of `python -X perf`, in memory that belongs to no module.
+    let code = [0x48, 0x83, 0xec, 8, 0xff, 0xd1, 0x48, 0x83, 0xc4, 8, 0xc3];
+    let jit = 0x7f55_0000_0000;
+    let world = World::default()
+        .function(0, "inner", &[])
+        .function(0x100, "outer", NO_CALLER)
+        .bytes(jit, &code)
+        .registers(&[(RIP, TEXT + 0x10), (RSP, STACK), (RBX, 5)])
+        .words(STACK, &[jit + 6, 0, TEXT + 0x110]);
+    let (stack, names, _) = world.unwind();
+    assert_eq!(names, ["inner", "?", "outer"]);
+    assert_eq!((stack.frames[2].found_by, stack.end), (FoundBy::EPILOGUE, StackEnd::COMPLETE));
+    assert_eq!(stack.frames[2].registers, [Register { number: RBX, value: 5 }]);
+    assert_eq!(stack.frames[1].cfa, Some(Address(STACK + 24)));
+}
+
+#[test]
+fn beyond_a_greenlet_switch_nothing_is_shown() {
+    let mut world = chain().function(0x200, "_ZN8greenlet12UserGreenlet13g_initialstubEPv", &[]);
+    world.segments.clear();
+    let world = world.words(STACK, &[0, 0, 0, TEXT + 0x210, TEXT + 0x110]);
+    let (stack, names, diagnostics) = world.unwind();
+    assert_eq!(names, ["inner", "greenlet::UserGreenlet::g_initialstub(void*)"]);
+    assert_eq!((stack.end, diagnostics), (StackEnd::STACK_SWITCH, vec![]));
+}
+
+#[test]
 fn memory_that_is_missing_ends_a_stack_with_the_reason() {
     let mut world = chain();
     world.segments.clear();

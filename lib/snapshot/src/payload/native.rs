@@ -27,6 +27,8 @@ open_enum!(
         SIGNAL_TRAMPOLINE = 4, "signal-trampoline";
         /// The frame it called had jumped to nowhere; the return address lay at sp.
         BAD_CALL = 5, "bad-call";
+        /// The frame it called has no CFI, but its next instructions lead straight to a return.
+        EPILOGUE = 6, "epilogue";
     }
 );
 
