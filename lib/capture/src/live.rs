@@ -16,6 +16,7 @@ use crate::{Options, nanoseconds};
 use copy::Copy;
 use look::Look;
 use nix::errno::Errno;
+use nix::sys::signal::{SigSet, SigmaskHow, Signal};
 use procfs::Proc;
 use pyst_memory::Image;
 use pyst_snapshot::payload::{Arch, Blocking, Capture, CaptureSource, Diagnostic, Severity, Thread};
@@ -36,6 +37,16 @@ const EXPECTED_STACK: u64 = 16 << 10;
 
 /// Captures process `pid`.
 pub(crate) fn capture(pid: u32, options: &Options) -> Result<Snapshot, CaptureError> {
+    // The tracer is told of stops with this signal. Threads inherit the mask, so that none of them takes it away.
+    let mask = SigSet::from_iter([Signal::SIGCHLD]).thread_swap_mask(SigmaskHow::SIG_BLOCK);
+    let result = capture_on_a_thread(pid, options);
+    if let Ok(mask) = mask {
+        let _ = mask.thread_set_mask();
+    }
+    result
+}
+
+fn capture_on_a_thread(pid: u32, options: &Options) -> Result<Snapshot, CaptureError> {
     let (released, is_released) = mpsc::channel();
     let options = options.clone();
     let worker = std::thread::Builder::new()
@@ -124,7 +135,7 @@ fn take_stopped(pid: u32, look: &Look, options: &Options) -> Result<Taken, Captu
         Err(error) => return Err(refusal::of(pid, &error.into())),
     };
     let bytes = copy.bytes();
-    if bytes == 0 && Proc::of(pid).stat().is_none_or(|stat| stat.is_zombie()) {
+    if (bytes == 0 || stopped.threads.is_empty()) && Proc::of(pid).stat().is_none_or(|stat| stat.is_zombie()) {
         return Err(CaptureError::Exited { pid });
     }
     Ok(Taken {

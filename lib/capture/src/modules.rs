@@ -107,17 +107,23 @@ fn group(maps: &[Map]) -> Vec<Vec<Map>> {
 
 fn load_file(maps: &[Map], memory: &dyn Memory, finder: &dyn Finder) -> Loaded {
     let found = finder.find(maps);
-    let file = found.file.or_else(|| rebuild(maps, memory));
-    let bias = maps.iter().find_map(|map| file.as_ref()?.bias_of(map.range.start, map.offset));
-    let module = Module {
+    let rebuilt = if found.file.is_none() { rebuild(maps, memory) } else { None };
+    let known = found.file.as_ref().or(rebuilt.as_ref().map(|rebuilt| &rebuilt.file));
+    let bias = maps.iter().find_map(|map| known?.bias_of(map.range.start, map.offset));
+    let mut module = Module {
         path: found.path,
-        build_id: file.as_ref().and_then(ElfFile::build_id).map(|id| Bytes(id.to_vec())),
+        build_id: known.and_then(ElfFile::build_id).map(|id| Bytes(id.to_vec())),
         // Nothing is known of the file: shared libraries state addresses from 0 on, as their files have offsets.
         bias: bias.unwrap_or_else(|| Bias(maps.first().map_or(0, |map| map.range.start.0.wrapping_sub(map.offset)))),
         ranges: maps.iter().map(|map| map.range).collect(),
         file: found.status,
     };
-    Loaded { module, file, complaint: found.complaint }
+    // A file with holes would answer wrongly. Its headers, which tell bias and build-id, have none.
+    let rebuilt = rebuilt.filter(|rebuilt| rebuilt.is_whole);
+    if rebuilt.is_some() {
+        module.file = ModuleFile::DELETED;
+    }
+    Loaded { module, file: found.file.or(rebuilt.map(|rebuilt| rebuilt.file)), complaint: found.complaint }
 }
 
 /// The vDSO is an ELF file that the kernel maps and that is nowhere on disk.
@@ -134,24 +140,33 @@ fn load_vdso(range: Range, memory: &dyn Memory) -> Option<Loaded> {
     Some(Loaded { module, file: Some(file), complaint: None })
 }
 
-/// What of a file lies in memory unchanged: code, constants, unwind tables, dynamic symbols. Relocated and writable parts
-/// are left out. Of a deleted library this is all that there is, unless one may read `/proc/PID/map_files`.
-fn rebuild(maps: &[Map], memory: &dyn Memory) -> Option<ElfFile> {
+/// A file put together from memory.
+struct Rebuilt {
+    file: ElfFile,
+    /// Whether all of it that nobody may write could be read.
+    is_whole: bool,
+}
+
+/// What of a file lies in memory unchanged: code, constants, unwind tables, dynamic symbols. Writable parts are left out.
+/// Of a deleted library this is all that there is, unless one may read `/proc/PID/map_files`.
+fn rebuild(maps: &[Map], memory: &dyn Memory) -> Option<Rebuilt> {
     let constant = || maps.iter().filter(|map| map.is_readable() && !map.is_writable());
     let end = constant().map(|map| map.offset.saturating_add(map.range.len())).max()?;
     if end > MAX_REBUILT || !is_elf(maps.first()?, memory) {
         return None;
     }
     let mut bytes = vec![0; usize::try_from(end).ok()?];
+    let mut is_whole = true;
     for map in constant() {
         let start = usize::try_from(map.offset).ok()?;
         let length = usize::try_from(map.range.len()).ok()?;
         let place = bytes.get_mut(start..start.checked_add(length)?)?;
         if memory.read(map.range.start, place).is_err() {
+            is_whole = false;
             read_pages(map.range.start, place, memory);
         }
     }
-    ElfFile::from_bytes(bytes).ok()
+    Some(Rebuilt { file: ElfFile::from_bytes(bytes).ok()?, is_whole })
 }
 
 fn is_elf(first: &Map, memory: &dyn Memory) -> bool {

@@ -3,8 +3,11 @@
 //! crate is in this file, and nothing here can write to another process.
 
 use nix::errno::Errno;
+use nix::sys::signal::{SigSet, Signal};
+use nix::sys::time::TimeSpec;
 use nix::unistd::Pid;
 use std::os::fd::{AsRawFd, BorrowedFd};
+use std::time::Duration;
 
 /// What `waitpid` reports of a traced thread.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -34,6 +37,24 @@ pub(crate) fn poll_thread(tid: Pid) -> Result<Report, Errno> {
         _ if status >> 16 == EVENT_STOP => Ok(Report::Stopped),
         _ => Ok(Report::SignalDelivery(libc::WSTOPSIG(status))),
     }
+}
+
+/// Waits until something may have become of a traced thread, for `limit` at most. The kernel tells a tracer with SIGCHLD,
+/// which must be blocked; where another thread of this process takes it, or it is ignored, only the limit ends the wait.
+pub(crate) fn wait_for_reports(limit: Duration) {
+    let signals = SigSet::from_iter([Signal::SIGCHLD]);
+    let limit = TimeSpec::from_duration(limit);
+    #[expect(unsafe_code, reason = "waitpid has no time limit")]
+    // SAFETY: both structures outlive the call; what the signal says is not asked for.
+    let _ = unsafe { libc::sigtimedwait(signals.as_ref(), std::ptr::null_mut(), limit.as_ref()) };
+}
+
+/// Lets this thread, and those it starts, go before others where that is permitted (to root, mostly): a target stays
+/// stopped for as long as its tracer waits for a processor.
+pub(crate) fn hurry() {
+    #[expect(unsafe_code, reason = "there is no safe wrapper")]
+    // SAFETY: takes and returns numbers only. 0 is the calling thread.
+    let _ = unsafe { libc::setpriority(libc::PRIO_PROCESS, 0, -20) };
 }
 
 /// Lets a stopped thread go, which takes `signal` unless that is 0.

@@ -3,14 +3,15 @@
 
 mod common;
 
-use common::{TestChild, diagnostics, grab, grab_with, have_python, python, python_functions, section, size};
+use common::{
+    TestChild, diagnostics, grab, grab_with, have_python, python, python_functions, section, size, wait_for_state,
+};
 use nix::sys::ptrace;
 use nix::sys::signal::{Signal, kill};
 use nix::unistd::Pid;
 use pyst_capture::Options;
-use pyst_snapshot::payload::{Blocking, Capture, Process, Severity, Source, Threads};
+use pyst_snapshot::payload::{Blocking, Capture, ModuleFile, Modules, Process, Severity, Source, Threads};
 use std::process::{Command, Stdio};
-use std::time::Duration;
 
 const DEEP: &str = "
 import time
@@ -38,26 +39,6 @@ fn sleeper() -> TestChild {
     let child = TestChild(Command::new("sleep").arg("1000").stdout(Stdio::null()).spawn().unwrap());
     wait_for_state(child.pid(), "S");
     child
-}
-
-fn state(pid: u32) -> String {
-    let status = std::fs::read_to_string(format!("/proc/{pid}/status")).unwrap_or_default();
-    let state = status.lines().find_map(|line| line.strip_prefix("State:"));
-    state.unwrap_or_default().trim().chars().take(1).collect()
-}
-
-fn wait_for_state(pid: u32, wanted: &str) {
-    for _ in 0..500 {
-        if state(pid) == wanted {
-            // It may have been on its way through that state.
-            std::thread::sleep(Duration::from_millis(20));
-            if state(pid) == wanted {
-                return;
-            }
-        }
-        std::thread::sleep(Duration::from_millis(10));
-    }
-    panic!("{pid} is in state {} and not {wanted}", state(pid));
 }
 
 #[test]
@@ -277,6 +258,7 @@ fn source_lines_come_from_the_working_directory_of_the_target() {
             .unwrap(),
     );
     child.line();
+    wait_for_state(child.pid(), "S");
     let lines = || {
         let source: Source = section(&grab(child.pid()));
         source.files.into_iter().map(|file| (file.file.escaped(), file.newer, file.lines)).collect::<Vec<_>>()
@@ -290,4 +272,38 @@ fn source_lines_come_from_the_working_directory_of_the_target() {
     assert_eq!((after[0].1, after[0].2[0].text.as_str()), (Some(true), "changed"));
     let bare = grab_with(child.pid(), &Options { source: false, ..Options::default() }).unwrap();
     assert_eq!(bare.get::<Source>().unwrap(), None);
+}
+
+#[test]
+fn a_deleted_executable_is_read_all_the_same() {
+    if !have_python() {
+        return;
+    }
+    let directory = tempfile::tempdir().unwrap();
+    let copy = directory.path().join("python");
+    // Not with this process, whose other threads start children that would hold it open for writing.
+    assert!(Command::new("cp").arg(common::PYTHON).arg(&copy).status().unwrap().success());
+    let mut child = TestChild(
+        Command::new(&copy).args(["-u", "-c", DEEP]).env("PYTHONHOME", "/usr").stdout(Stdio::piped()).spawn().unwrap(),
+    );
+    child.line();
+    wait_for_state(child.pid(), "S");
+    // Another file by that name must not be taken for it.
+    std::fs::remove_file(&copy).unwrap();
+    std::fs::copy("/bin/sh", &copy).unwrap();
+    let snapshot = grab(child.pid());
+    assert_eq!(python_functions(&snapshot), [["e", "d", "c", "b", "<module>"]]);
+    let modules = section::<Modules>(&snapshot).modules;
+    let module = modules.iter().find(|module| module.path.escaped() == copy.to_str().unwrap()).unwrap();
+    assert_eq!((module.file, module.build_id.is_some()), (ModuleFile::DELETED, true));
+}
+
+#[test]
+fn a_process_that_is_no_python_has_its_native_frames() {
+    let child = sleeper();
+    let snapshot = grab(child.pid());
+    let (native, diagnostics) = pyst_native::unwind_from_snapshot(&snapshot, None);
+    assert_eq!(diagnostics, []);
+    assert!(native.stacks[0].frames.len() > 2);
+    assert!(section::<Capture>(&snapshot).complete);
 }

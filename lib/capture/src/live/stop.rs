@@ -14,6 +14,7 @@ use crate::registers::{self, RED_ZONE, SP};
 use crate::sys::{self, Report};
 use nix::errno::Errno;
 use nix::sys::ptrace;
+use nix::sys::signal::{SigSet, Signal};
 use nix::unistd::Pid;
 use pyst_memory::RangeSet;
 use pyst_snapshot::payload::{Diagnostic, FoundRuntime, Map, Python, Registers, Severity, Stack, Thread};
@@ -35,6 +36,9 @@ const MAX_STACKS: u64 = 256 << 20;
 
 /// How far the kernel may have grown the main thread's stack downwards since the maps were read.
 const MAX_STACK_GROWTH: u64 = 8 << 20;
+
+/// How often threads are asked whether they have stopped when nothing says so.
+const REPORT_INTERVAL: Duration = Duration::from_millis(1);
 
 /// The most threads that are traced.
 const MAX_THREADS: usize = 65_536;
@@ -89,8 +93,8 @@ pub(crate) fn stop(plan: Plan) -> Result<Stopped, Errno> {
 }
 
 fn trace(mut plan: Plan) -> Result<Stopped, Errno> {
-    // Otherwise the kernel rounds every short sleep up by 50 µs.
-    let _ = nix::sys::prctl::set_timerslack(1);
+    let _ = SigSet::from_iter([Signal::SIGCHLD]).thread_block();
+    sys::hurry();
     let reader = Reader::start(&plan)?;
     let mut buffer = vec![0; 32 << 10];
     let mut traced = Vec::with_capacity(plan.threads.len() + 64);
@@ -100,11 +104,17 @@ fn trace(mut plan: Plan) -> Result<Stopped, Errno> {
 
     let started = Instant::now();
     let captured_at = SystemTime::now();
-    // The rest of the time is for reading what the other threads have.
-    stop_all(&mut traced, &plan, &mut buffer, started + plan.limit.mul_f64(0.6));
+    // While the only thread has not stopped, waiting costs the target nothing. Where others wait for the last one, a part
+    // of the time is left for reading what those have.
+    let patience = plan.limit.mul_f64(if traced.len() == 1 { 5.0 } else { 0.7 });
+    stop_all(&mut traced, &plan, &mut buffer, started + patience);
+    let left = match traced.len() {
+        1 => plan.limit,
+        _ => (started + plan.limit).saturating_duration_since(Instant::now()),
+    };
     read_registers(&mut traced);
     let threads = give_stacks(&traced, &plan);
-    let complete = reader.read(threads.clone(), (started + plan.limit).saturating_duration_since(Instant::now()));
+    let complete = reader.read(threads.clone(), left);
     plan.copy.close();
     let late = let_go(&mut traced);
     let stopped = started.elapsed();
@@ -139,17 +149,18 @@ fn stop_all(traced: &mut Vec<Traced>, plan: &Plan, buffer: &mut [u8], deadline: 
         for thread in traced.iter_mut().filter(|thread| thread.state == State::Interrupted) {
             thread.state = wait(thread.tid, deadline);
         }
-        let known = traced.len();
+        let mut known: Vec<u32> = traced.iter().map(|thread| thread.thread.tid.0).collect();
+        known.sort_unstable();
         let mut born = Vec::new();
         let listed = sys::numeric_entries(plan.task_directory.as_fd(), buffer, |tid| {
-            if !traced.iter().any(|known| known.thread.tid == Tid(tid)) && traced.len() + born.len() < MAX_THREADS {
+            if known.binary_search(&tid).is_err() && known.len() + born.len() < MAX_THREADS {
                 born.push(tid);
             }
         });
         for tid in born {
             let _ = seize(Thread { tid: Tid(tid), ..Thread::default() }, traced);
         }
-        if traced.len() == known || listed.is_err() || Instant::now() >= deadline {
+        if traced.len() == known.len() || listed.is_err() || Instant::now() >= deadline {
             return;
         }
     }
@@ -157,7 +168,6 @@ fn stop_all(traced: &mut Vec<Traced>, plan: &Plan, buffer: &mut [u8], deadline: 
 
 /// Waits for one thread by its number: waiting for any is quadratic in the number of threads.
 fn wait(tid: Pid, deadline: Instant) -> State {
-    let mut tries = 0;
     loop {
         match sys::poll_thread(tid) {
             Ok(Report::Nothing) => {}
@@ -165,16 +175,11 @@ fn wait(tid: Pid, deadline: Instant) -> State {
             Ok(Report::SignalDelivery(signal)) => return State::Stopped(signal),
             Ok(Report::Gone) | Err(_) => return State::Gone,
         }
-        if tries >= 16 && Instant::now() >= deadline {
+        let left = deadline.saturating_duration_since(Instant::now());
+        if left.is_zero() {
             return State::Late;
         }
-        tries += 1;
-        // A thread that is about to stop needs a processor, perhaps this one.
-        if tries < 64 {
-            std::thread::yield_now();
-        } else {
-            std::thread::sleep(Duration::from_micros(if tries < 128 { 20 } else { 200 }));
-        }
+        sys::wait_for_reports(left.min(REPORT_INTERVAL));
     }
 }
 

@@ -15,6 +15,7 @@ use pyst_snapshot::Snapshot;
 use pyst_snapshot::payload::{Diagnostic, Diagnostics, Payload, Python};
 use std::io::{BufRead, BufReader};
 use std::process::{Child, Command, Stdio};
+use std::time::Duration;
 
 /// A child that does not outlive the test.
 pub struct TestChild(pub Child);
@@ -51,12 +52,13 @@ pub fn have_python() -> bool {
     have
 }
 
-/// Runs a script that says a line when it is ready.
+/// Runs a script that says a line when it is ready, and then sleeps.
 pub fn python(script: &str) -> TestChild {
     let mut child = TestChild(
         Command::new(PYTHON).args(["-u", "-c", script]).stdin(Stdio::piped()).stdout(Stdio::piped()).spawn().unwrap(),
     );
     child.line();
+    wait_for_state(child.pid(), "S");
     child
 }
 
@@ -88,4 +90,25 @@ pub fn python_functions(snapshot: &Snapshot) -> Vec<Vec<String>> {
     let Python { states, codes, .. } = python.unwrap_or_else(|| panic!("no Python: {diagnostics:?}"));
     let name = |code: u32| codes[code as usize].function.escaped();
     states.iter().map(|state| state.frames.iter().map(|frame| name(frame.code)).collect()).collect()
+}
+
+fn state(pid: u32) -> String {
+    let status = std::fs::read_to_string(format!("/proc/{pid}/status")).unwrap_or_default();
+    let state = status.lines().find_map(|line| line.strip_prefix("State:"));
+    state.unwrap_or_default().trim().chars().take(1).collect()
+}
+
+/// Waits until the process is in that state for good.
+pub fn wait_for_state(pid: u32, wanted: &str) {
+    for _ in 0..500 {
+        if state(pid) == wanted {
+            // It may have been on its way through that state.
+            std::thread::sleep(Duration::from_millis(20));
+            if state(pid) == wanted {
+                return;
+            }
+        }
+        std::thread::sleep(Duration::from_millis(10));
+    }
+    panic!("{pid} is in state {} and not {wanted}", state(pid));
 }
