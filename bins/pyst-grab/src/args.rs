@@ -1,0 +1,121 @@
+//! The command line of `pyst-grab`, and what it means.
+
+use clap::Parser;
+use pyst_capture::Target;
+use pyst_cli::{OutputArgs, UsageError};
+use std::ffi::OsString;
+use std::path::PathBuf;
+
+/// Takes a snapshot of a process or a core file
+///
+/// Stops the process for as long as it takes to read its registers and the few kilobytes of memory that its stacks need,
+/// lets it go, and writes a snapshot that pyst-unwind, pyst-py and pyst-fmt analyse here or on any other machine. Nothing
+/// is ever written to the process, and none of its code is run.
+///
+/// A snapshot holds the target's stacks and Python frames: treat it as you would treat a core file.
+#[derive(Parser, Clone, Debug)]
+#[command(name = "pyst-grab", version, long_version = concat!(env!("CARGO_PKG_VERSION"), "\n", "snapshot format 1, report schema 1"))]
+#[command(override_usage = "pyst-grab [OPTIONS] PID\n       pyst-grab [OPTIONS] CORE [EXE]")]
+#[command(after_help = "Exit status: 0 complete, 1 failed, 2 usage, 3 partial.")]
+pub struct Args {
+    /// The process id, or a core file
+    #[arg(value_name = "PID|CORE")]
+    pub target: Option<OsString>,
+
+    /// The executable that a core file is of; found by itself where it is where it was
+    #[arg(value_name = "EXE")]
+    pub exe: Option<PathBuf>,
+
+    /// Capture this process
+    #[arg(long, value_name = "PID", conflicts_with_all = ["core", "target"])]
+    pub pid: Option<u32>,
+
+    /// Capture from this core file, whatever its name
+    #[arg(long, value_name = "FILE")]
+    pub core: Option<PathBuf>,
+
+    /// Leave out stacks and native frames
+    #[arg(long)]
+    pub python_only: bool,
+
+    /// Leave out the lines of Python source
+    #[arg(long)]
+    pub no_source: bool,
+
+    /// Let the process go after MS milliseconds, whatever is missing then
+    #[arg(long, value_name = "MS", default_value_t = 100, value_parser = clap::value_parser!(u64).range(1..=60_000))]
+    pub stop_limit: u64,
+
+    /// Where the snapshots go.
+    #[command(flatten)]
+    pub output: OutputArgs,
+
+    /// Say how the runtime was found, how long the process was stopped, and how large the snapshot is
+    #[arg(short, long)]
+    pub verbose: bool,
+}
+
+impl Args {
+    /// What to capture.
+    ///
+    /// # Errors
+    /// Nothing, too much, or something ambiguous was named.
+    pub fn target(&self) -> Result<Target, UsageError> {
+        let usage = |message: String| Err(UsageError(message));
+        if let Some(pid) = self.pid {
+            return Ok(Target::Live(pid));
+        }
+        if let Some(core) = &self.core {
+            // With --core the first positional argument is the executable.
+            return match (&self.target, &self.exe) {
+                (Some(_), Some(extra)) => usage(format!("one executable, please: what is {}?", extra.display())),
+                (exe, _) => Ok(Target::Core { core: core.clone(), exe: exe.as_ref().map(PathBuf::from) }),
+            };
+        }
+        let Some(target) = &self.target else {
+            return usage("nothing to capture: give a process id or a core file".to_owned());
+        };
+        let path = PathBuf::from(target);
+        let pid = target.to_str().filter(|text| text.bytes().all(|byte| byte.is_ascii_digit()));
+        match pid {
+            Some(text) if path.exists() => {
+                usage(format!("{text} is a process id and the name of a file: use --pid {text} or --core {text}"))
+            }
+            Some(text) if self.exe.is_some() => {
+                usage(format!("an executable goes with a core file, and {text} is a process id"))
+            }
+            Some(text) => match text.parse() {
+                Ok(pid) => Ok(Target::Live(pid)),
+                Err(_) => usage(format!("{text} is no process id")),
+            },
+            None => Ok(Target::Core { core: path, exe: self.exe.clone() }),
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn target(words: &[&str]) -> Result<Target, UsageError> {
+        Args::try_parse_from(["pyst-grab"].iter().chain(words)).unwrap().target()
+    }
+
+    #[test]
+    fn digits_are_a_process_and_everything_else_a_core_file() {
+        assert_eq!(target(&["4194999"]).unwrap(), Target::Live(4_194_999));
+        assert_eq!(target(&["--pid", "7"]).unwrap(), Target::Live(7));
+        assert_eq!(target(&["./core"]).unwrap(), Target::Core { core: "./core".into(), exe: None });
+        assert_eq!(target(&["core.7", "py"]).unwrap(), Target::Core { core: "core.7".into(), exe: Some("py".into()) });
+        assert_eq!(target(&["--core", "7", "py"]).unwrap(), Target::Core { core: "7".into(), exe: Some("py".into()) });
+    }
+
+    #[test]
+    fn nothing_and_too_much_are_usage_errors() {
+        assert!(target(&[]).is_err());
+        assert!(target(&["4194999", "python3"]).is_err());
+        assert!(target(&["--core", "7", "py", "more"]).is_err());
+        assert!(target(&["99999999999999999999"]).is_err());
+        assert!(Args::try_parse_from(["pyst-grab", "--pid", "7", "8"]).is_err());
+    }
+}

@@ -1,0 +1,70 @@
+//! `pyst-grab`: takes a snapshot of a living process or a core file.
+
+mod args;
+
+pub use args::Args;
+
+use pyst_capture::{Options, capture, failed_snapshot};
+use pyst_cli::{Exit, Outcome, diagnostics_of, say, speaks_here};
+use pyst_snapshot::payload::{Capture, Runtime};
+use pyst_snapshot::{Snapshot, write_snapshot};
+use std::time::Duration;
+
+/// Captures, writes, and says what was lost.
+///
+/// # Errors
+/// The command line makes no sense, or the snapshot cannot be written.
+pub fn run(args: &Args) -> anyhow::Result<Exit> {
+    args.output.refuse_terminal()?;
+    let target = args.target()?;
+    let options = Options {
+        python_only: args.python_only,
+        source: !args.no_source,
+        stop_limit: Duration::from_millis(args.stop_limit),
+        ..Options::default()
+    };
+    let captured = capture(target, &options);
+    let failed = captured.is_err();
+    let snapshot = match captured {
+        Ok(captured) => captured.snapshot,
+        Err(error) => failed_snapshot(&error, &options),
+    };
+    // A file is for a snapshot to keep: a failure leaves an earlier one alone.
+    if !(failed && args.output.path().is_some()) {
+        let mut out = args.output.open()?;
+        write_snapshot(&snapshot, &mut out)?;
+        out.finish()?;
+    }
+    let diagnostics = diagnostics_of(&snapshot);
+    if args.verbose {
+        describe(&snapshot);
+    }
+    if args.verbose || speaks_here(args.output.path()) {
+        say(&diagnostics, args.verbose);
+    }
+    let mut outcome = Outcome::default();
+    outcome.add(diagnostics.iter().map(|(_, diagnostic)| diagnostic));
+    Ok(outcome.exit())
+}
+
+/// What `--verbose` says: how long, how much, and how the runtime was found.
+fn describe(snapshot: &Snapshot) {
+    if let Ok(Some(Capture { stopped_ns: Some(stopped), stopped_bytes, .. })) = snapshot.get() {
+        let microseconds = stopped / 1000;
+        let bytes = stopped_bytes.unwrap_or_default();
+        eprintln!("pyst-grab: the process was stopped for {microseconds} µs, in which {bytes} bytes were read");
+    }
+    if let Ok(Some(Runtime { found, tried })) = snapshot.get() {
+        for step in tried {
+            eprintln!("pyst-grab: runtime: {step}");
+        }
+        if let Some(found) = found {
+            let (version, by, layout) = (found.version(), found.found_by.name(), &found.layout);
+            let source = found.layout_source.name();
+            eprintln!("pyst-grab: Python {version} at {}, found by {by}; layout {layout} ({source})", found.address);
+        }
+    }
+    for section in &snapshot.sections {
+        eprintln!("pyst-grab: section {:<12} {:>9} bytes", section.kind.name(), section.payload.len());
+    }
+}

@@ -1,0 +1,108 @@
+//! What the project makes and runs for itself: `cargo xtask generate`, `cargo xtask check`, `cargo xtask demo [PID]`.
+//!
+//! Generated files are committed, so that nobody needs this crate to read them; `check`, which the tests run too, fails
+//! where one is not what would be generated today.
+
+mod bench;
+mod demo;
+mod generated;
+mod specification;
+
+use anyhow::{Context, Result, bail, ensure};
+use clap::{Parser, Subcommand};
+use std::fs;
+use std::path::{Path, PathBuf};
+use std::process::{Command, Stdio};
+
+#[derive(Parser)]
+#[command(name = "xtask", about = "What the project makes and runs for itself")]
+struct Args {
+    #[command(subcommand)]
+    task: Task,
+}
+
+#[derive(Subcommand)]
+enum Task {
+    /// Write man pages, shell completions, the JSON Schema and the tables of schemas/snapshot.md
+    Generate,
+    /// Fail if one of those is not what would be written now
+    Check,
+    /// Print how long captures stop their targets, and how large the snapshots are
+    Bench {
+        /// The interpreter to measure on
+        #[arg(long, default_value = "python3")]
+        python: String,
+        /// How many captures of each target
+        #[arg(long, default_value_t = 51)]
+        runs: usize,
+    },
+    /// Build the tools and show the merged stack of a process; of a small Python program when no PID is given
+    Demo {
+        /// The process to show
+        pid: Option<u32>,
+    },
+}
+
+fn main() -> Result<()> {
+    match Args::parse().task {
+        Task::Generate => generate(),
+        Task::Check => check(),
+        Task::Bench { python, runs } => bench::run(root()?, &python, runs),
+        Task::Demo { pid } => demo::run(root()?, pid),
+    }
+}
+
+fn generate() -> Result<()> {
+    let root = root()?;
+    for (path, content) in generated::files(root)? {
+        let path = root.join(path);
+        if let Some(folder) = path.parent() {
+            fs::create_dir_all(folder)?;
+        }
+        fs::write(&path, content).with_context(|| format!("cannot write {}", path.display()))?;
+    }
+    Ok(())
+}
+
+fn check() -> Result<()> {
+    let stale = stale(root()?)?;
+    if !stale.is_empty() {
+        bail!("not what would be generated today: {stale:?}; run `cargo xtask generate` and commit the result");
+    }
+    Ok(())
+}
+
+/// The generated files that are missing or differ from what would be generated.
+fn stale(root: &Path) -> Result<Vec<PathBuf>> {
+    let files = generated::files(root)?;
+    Ok(files
+        .into_iter()
+        .filter(|(path, content)| fs::read(root.join(path)).ok().as_ref() != Some(content))
+        .map(|(path, _)| path)
+        .collect())
+}
+
+/// Builds the four tools, and says where they are.
+fn build_tools(root: &Path) -> Result<PathBuf> {
+    let arguments = ["build", "--release", "--bins", "--message-format=json-render-diagnostics"];
+    let output = Command::new(env!("CARGO")).args(arguments).current_dir(root).stderr(Stdio::inherit()).output()?;
+    ensure!(output.status.success(), "the tools did not build");
+    let messages = String::from_utf8(output.stdout)?;
+    let executables = messages.lines().filter_map(|line| line.split_once("\"executable\":\"")?.1.split_once('"'));
+    let tool = executables.map(|(path, _)| Path::new(path)).find(|path| path.ends_with("pyst-grab"));
+    Ok(tool.and_then(Path::parent).context("cargo built no pyst-grab")?.to_owned())
+}
+
+/// The root of the project.
+fn root() -> Result<&'static Path> {
+    Path::new(env!("CARGO_MANIFEST_DIR")).parent().context("the project has no root")
+}
+
+#[cfg(test)]
+mod tests {
+    #[test]
+    fn committed_files_are_what_would_be_generated_today() {
+        let stale = super::stale(super::root().unwrap()).unwrap();
+        assert!(stale.is_empty(), "run `cargo xtask generate` and commit {stale:?}");
+    }
+}
