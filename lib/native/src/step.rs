@@ -184,9 +184,14 @@ impl<'a> Stepper<'a> {
             Ok(registers) => registers,
             Err(failure) => return Some(Stepped::ended(end_of(failure, stack))),
         };
-        let cfa = Address(registers.get(RSP)?);
+        let (cfa, return_address) = (Address(registers.get(RSP)?), Address(registers.get(RIP)?));
         if cfa <= frame.sp() {
             return Some(Stepped::ended(StackEnd::STACK_DID_NOT_GROW));
+        }
+        // After a call that never returns stands another function, whose first instruction may be a return.
+        let called = follows_call(return_address, self.memory);
+        if !return_address.is_null() && called != Some(true) && !self.returns_to(return_address) {
+            return None;
         }
         let caller = self.accept(Frame { registers, found_by: FoundBy::EPILOGUE });
         Some(Stepped { cfa: Some(cfa), trampoline: false, caller })

@@ -319,6 +319,8 @@ fn code_that_only_returns_needs_neither_cfi_nor_frame_pointer() {
     assert_eq!((stack.frames[2].found_by, stack.end), (FoundBy::EPILOGUE, StackEnd::COMPLETE));
     assert_eq!(stack.frames[2].registers, [Register { number: RBX, value: 5 }]);
     assert_eq!(stack.frames[1].cfa, Some(Address(STACK + 24)));
+    let no_call_there = world.bytes(TEXT + 0x109, &[0x90; 7]);
+    assert_eq!(no_call_there.end(), StackEnd::NO_MODULE);
 }
 
 #[test]
