@@ -79,7 +79,9 @@ pub(crate) fn capture(path: &Path, exe: Option<&Path>, options: &Options) -> Res
         );
         if is_found {
             process.exe_found = if exe.is_some() { "on the command line" } else { "in the core file" }.to_owned();
-        } else if let Some(complaint) = loaded.take_complaint(id) {
+        } else if let Some(complaint) = loaded.take_complaint(id)
+            && (exe.is_some() || !options.python_only || runtime.found.is_none())
+        {
             diagnostics.push(complaint);
         }
     }

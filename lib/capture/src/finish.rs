@@ -11,8 +11,8 @@ use crate::source::{self, TargetPaths};
 use pyst_elf::{Answer, CfiEntry, ElfFiles, FileRecorder, Files, ModuleId, ModuleTable, SymbolHit};
 use pyst_memory::{Image, Memory, Recorder};
 use pyst_snapshot::payload::{
-    Blocking, Capture, Diagnostic, Diagnostics, Map, Maps, Modules, Native, NativeStack, Process, Runtime, Severity,
-    Stack, StackEnd, Stage, SymbolAnswers, Thread, Threads, UnwindAnswers,
+    Blocking, Capture, Diagnostic, Diagnostics, Map, Maps, Module, Modules, Native, NativeStack, Process, Runtime,
+    Severity, Stack, StackEnd, Stage, SymbolAnswers, Thread, Threads, UnwindAnswers,
 };
 use pyst_snapshot::{Address, Range, Snapshot, Svma};
 use std::collections::{BTreeMap, BTreeSet};
@@ -46,7 +46,11 @@ pub(crate) fn finish(facts: Facts<'_>, options: &Options) -> Result<Snapshot, Ca
         used.find(&threads, &capture, &memory, loaded);
     }
     let (modules, ids) = used.modules(&loaded.modules);
-    diagnostics.extend(ids.iter().filter_map(|id| loaded.complaint(*id)).cloned());
+    if runtime.found.is_none() {
+        diagnostics.extend(complaints_of_python(loaded));
+    } else if !options.python_only {
+        diagnostics.extend(ids.iter().filter_map(|id| loaded.complaint(*id)).cloned());
+    }
     if let Some(found) = &mut runtime.found {
         found.module = found.module.and_then(|old| position(&ids, ModuleId(old)));
     }
@@ -98,6 +102,16 @@ fn append_answers(
     snapshot.append(unwind)?;
     snapshot.append(symbols)?;
     Ok(())
+}
+
+/// Where no runtime was found, a file that is missing may be why: the likely ones are named.
+fn complaints_of_python(loaded: &LoadedModules) -> impl Iterator<Item = Diagnostic> {
+    let is_python = |module: &Module| {
+        let name = module.path.0.rsplit(|byte| *byte == b'/').next().unwrap_or_default();
+        name.starts_with(b"python") || name.starts_with(b"libpython")
+    };
+    let likely = loaded.table.iter().filter(move |(_, module)| is_python(module)).take(8);
+    likely.filter_map(|(id, _)| loaded.complaint(id).cloned())
 }
 
 /// The modules that something refers to: a process may have hundreds, a stack touches ten.

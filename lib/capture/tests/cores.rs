@@ -214,6 +214,32 @@ fn another_executable_is_refused_and_the_right_one_is_used() {
     assert!(Target::Core { core, exe: Some("/no/such".into()) }.clone().fails_with("cannot-read"));
 }
 
+#[test]
+fn a_missing_executable_is_named() {
+    let Some(mut crash) = Crash::run("abort") else { return };
+    let core = crash.core();
+    // The same core as if its executable had been elsewhere: a path of the same length in the notes.
+    let mut bytes = std::fs::read(&core).unwrap();
+    let end = 64 << 10;
+    let path = common::PYTHON.as_bytes();
+    for at in 0..end {
+        if bytes[at..].starts_with(path) {
+            bytes[at + 1] = b'U';
+        }
+    }
+    std::fs::write(&core, bytes).unwrap();
+    let snapshot = grab(&core, None);
+    let missing: Vec<String> =
+        diagnostics(&snapshot).into_iter().map(|d| format!("{}: {}", d.code, d.message)).collect();
+    assert_eq!(missing.len(), 1, "{missing:?}");
+    assert!(missing[0].starts_with("file-missing: /Usr/bin/python3.11, "), "{missing:?}");
+    assert_eq!(section::<Process>(&snapshot).exe_found, "");
+    // With the executable it is as it was.
+    let snapshot = grab(&core, Some(common::PYTHON));
+    assert_threads(&snapshot, &core);
+    assert!(section::<Capture>(&snapshot).complete, "{:?}", diagnostics(&snapshot));
+}
+
 trait FailsWith {
     fn fails_with(self, code: &str) -> bool;
 }

@@ -220,4 +220,35 @@ mod tests {
         assert!(matches!(CoreFile::open(Path::new("/")), Err(CaptureError::NotACore { .. })));
         assert!(matches!(CoreFile::open(Path::new("/no/such")), Err(CaptureError::Io { .. })));
     }
+
+    #[test]
+    fn more_segments_than_the_header_can_count_are_all_there() {
+        const COUNT: u32 = 70_000;
+        let word = |bytes: &mut Vec<u8>, value: u64| bytes.extend(value.to_le_bytes());
+        let mut core = b"\x7fELF\x02\x01\x01\0\0\0\0\0\0\0\0\0\x04\0\x3e\0\x01\0\0\0".to_vec();
+        word(&mut core, 0);
+        // Program headers after the one section header, which follows the file header.
+        word(&mut core, 128);
+        word(&mut core, 64);
+        core.extend([0, 0, 0, 0, 64, 0, 56, 0, 0xff, 0xff, 64, 0, 1, 0, 0, 0]);
+        core.resize(64 + 44, 0);
+        core.extend(COUNT.to_le_bytes());
+        core.resize(128, 0);
+        for index in 0..u64::from(COUNT) {
+            core.extend([1, 0, 0, 0, 4, 0, 0, 0]);
+            for value in [64, 0x10_0000 + index * 0x2000, 0, 8, 0x1000, 0x1000] {
+                word(&mut core, value);
+            }
+        }
+        let directory = tempfile::tempdir().unwrap();
+        let path = directory.path().join("core");
+        std::fs::write(&path, &core).unwrap();
+        let core = CoreFile::open(&path).unwrap();
+        assert_eq!(core.segments().len(), COUNT as usize);
+        let last = Address(0x10_0000 + (u64::from(COUNT) - 1) * 0x2000);
+        assert!(core.read(last, &mut [0; 8]).is_ok());
+        // Eight bytes were dumped of each, and no more can be read.
+        assert!(core.read(last, &mut [0; 9]).is_err());
+        assert!(core.read(Address(last.0 + 0x1000), &mut [0]).is_err());
+    }
 }

@@ -54,7 +54,8 @@ impl Finder for CoreFiles<'_> {
             Err(error) if error.kind() == ErrorKind::NotFound => {
                 let message = format!(
                     "{what}, which the process of core file {core} had mapped, is not there: frames in it are missing or \
-                     nameless; use the core on the machine it is from, or put the same file there"
+                     nameless; use the core on the machine it is from, or {}",
+                    if is_exe { "give the executable after the core file" } else { "put the same file there" }
                 );
                 let complaint = Diagnostic::new(Severity::LOSS, "file-missing", message);
                 return found(ModuleFile::MISSING, None, Some(complaint));
