@@ -8,6 +8,7 @@ mod empty_root;
 mod errors;
 mod evolution;
 mod frames;
+mod golden;
 mod lifecycle;
 mod merge;
 mod oracles;

@@ -47,6 +47,12 @@ pub fn targets_dir() -> PathBuf {
     PathBuf::from(env!("CARGO_MANIFEST_DIR")).join("targets")
 }
 
+/// The folder of the golden snapshots.
+#[must_use]
+pub fn golden_dir() -> PathBuf {
+    PathBuf::from(env!("CARGO_MANIFEST_DIR")).join("golden")
+}
+
 /// The folder of the scripts that tests run.
 #[must_use]
 pub fn tools_dir() -> PathBuf {
