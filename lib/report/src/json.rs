@@ -1,6 +1,11 @@
-//! JSON: one document a report, laid out for people or on one line.
+//! JSON: one document a report, laid out for people or on one line. It may end up on a terminal as text does, so what would
+//! drive one is written as an escape, which JSON has for any character; readers of JSON see no difference.
 
 use crate::model::Report;
+use pyst_snapshot::is_unsafe;
+use serde::Serialize;
+use serde_json::Serializer;
+use serde_json::ser::{CharEscape, CompactFormatter, Formatter, PrettyFormatter};
 use std::io::{self, Write};
 
 /// How a document is laid out.
@@ -18,8 +23,103 @@ pub enum Layout {
 /// Those of `out`.
 pub fn write(report: &Report, layout: Layout, out: &mut impl Write) -> io::Result<()> {
     match layout {
-        Layout::Pretty => serde_json::to_writer_pretty(&mut *out, report)?,
-        Layout::Line => serde_json::to_writer(&mut *out, report)?,
+        Layout::Pretty => serialize(report, PrettyFormatter::new(), out)?,
+        Layout::Line => serialize(report, CompactFormatter, out)?,
     }
     writeln!(out)
+}
+
+fn serialize(report: &Report, layout: impl Formatter, out: &mut impl Write) -> serde_json::Result<()> {
+    report.serialize(&mut Serializer::with_formatter(out, Escaping(layout)))
+}
+
+/// A layout, with every unsafe character escaped that JSON itself would let through.
+struct Escaping<F>(F);
+
+impl<F: Formatter> Formatter for Escaping<F> {
+    fn write_string_fragment<W: ?Sized + Write>(&mut self, writer: &mut W, fragment: &str) -> io::Result<()> {
+        let mut rest = fragment;
+        while let Some((at, character)) = rest.char_indices().find(|(_, character)| is_unsafe(*character)) {
+            let (plain, tail) = rest.split_at(at);
+            self.0.write_string_fragment(writer, plain)?;
+            for unit in character.encode_utf16(&mut [0; 2]) {
+                write!(writer, "\\u{unit:04x}")?;
+            }
+            rest = tail.get(character.len_utf8()..).unwrap_or_default();
+        }
+        self.0.write_string_fragment(writer, rest)
+    }
+
+    fn write_char_escape<W: ?Sized + Write>(&mut self, writer: &mut W, escape: CharEscape) -> io::Result<()> {
+        self.0.write_char_escape(writer, escape)
+    }
+
+    fn begin_array<W: ?Sized + Write>(&mut self, writer: &mut W) -> io::Result<()> {
+        self.0.begin_array(writer)
+    }
+
+    fn end_array<W: ?Sized + Write>(&mut self, writer: &mut W) -> io::Result<()> {
+        self.0.end_array(writer)
+    }
+
+    fn begin_array_value<W: ?Sized + Write>(&mut self, writer: &mut W, first: bool) -> io::Result<()> {
+        self.0.begin_array_value(writer, first)
+    }
+
+    fn end_array_value<W: ?Sized + Write>(&mut self, writer: &mut W) -> io::Result<()> {
+        self.0.end_array_value(writer)
+    }
+
+    fn begin_object<W: ?Sized + Write>(&mut self, writer: &mut W) -> io::Result<()> {
+        self.0.begin_object(writer)
+    }
+
+    fn end_object<W: ?Sized + Write>(&mut self, writer: &mut W) -> io::Result<()> {
+        self.0.end_object(writer)
+    }
+
+    fn begin_object_key<W: ?Sized + Write>(&mut self, writer: &mut W, first: bool) -> io::Result<()> {
+        self.0.begin_object_key(writer, first)
+    }
+
+    fn begin_object_value<W: ?Sized + Write>(&mut self, writer: &mut W) -> io::Result<()> {
+        self.0.begin_object_value(writer)
+    }
+
+    fn end_object_value<W: ?Sized + Write>(&mut self, writer: &mut W) -> io::Result<()> {
+        self.0.end_object_value(writer)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn what_drives_a_terminal_is_escaped_and_reads_back_as_it_was() {
+        let hostile = "a\u{9b}31m\u{7f}\u{202e}b\u{e0041}\u{1b}\n\"é関🦀";
+        let report = Report { diagnostics: vec![], ..crate::Report::of_snapshot(&pyst_snapshot::Snapshot::default()) };
+        let tool = Some(hostile.to_owned());
+        let report = Report { snapshot: crate::model::SnapshotInfo { tool, ..report.snapshot.clone() }, ..report };
+        for layout in [Layout::Pretty, Layout::Line] {
+            let mut out = Vec::new();
+            write(&report, layout, &mut out).unwrap();
+            let text = String::from_utf8(out).unwrap();
+            assert!(!text.chars().any(|character| character != '\n' && is_unsafe(character)));
+            assert!(text.contains("a\\u009b31m\\u007f\\u202eb\\udb40\\udc41\\u001b\\n\\\"é関🦀"));
+            let value: serde_json::Value = serde_json::from_str(&text).unwrap();
+            assert_eq!(value["snapshot"]["tool"], hostile);
+        }
+    }
+
+    #[test]
+    fn the_layouts_are_serde_jsons() {
+        let report = Report::of_snapshot(&pyst_snapshot::Snapshot::default());
+        let mut out = Vec::new();
+        write(&report, Layout::Pretty, &mut out).unwrap();
+        assert_eq!(String::from_utf8(out).unwrap(), format!("{}\n", serde_json::to_string_pretty(&report).unwrap()));
+        let mut out = Vec::new();
+        write(&report, Layout::Line, &mut out).unwrap();
+        assert_eq!(String::from_utf8(out).unwrap(), format!("{}\n", serde_json::to_string(&report).unwrap()));
+    }
 }

@@ -28,7 +28,7 @@ pub use address::{Address, Bias, Ident, Range, Svma, Tid};
 pub use format::{FORMAT_VERSION, MAGIC, MAX_SECTION, SectionFlags, SectionKind};
 pub use payload::{Payload, PayloadError};
 pub use reader::{Defect, StreamError, StreamReader};
-pub use safe::Safe;
+pub use safe::{Safe, is_unsafe};
 pub use snapshot::{RawSection, Snapshot};
 pub use text::{Bytes, Text};
 pub use wire::WireError;

@@ -24,7 +24,9 @@ impl Display for Safe<'_> {
     }
 }
 
-fn is_unsafe(character: char) -> bool {
+/// Whether a character drives terminals, forges or reorders lines, or cannot be seen.
+#[must_use]
+pub fn is_unsafe(character: char) -> bool {
     character.is_control()
         || matches!(character,
             // Invisible: soft hyphen, combining grapheme joiner, zero-width and word joiners, fillers, byte order mark.
