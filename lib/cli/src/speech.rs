@@ -49,7 +49,8 @@ pub fn say(diagnostics: &[(Stage, Diagnostic)], verbose: bool) {
     }
 }
 
-/// One line a message, named after the tool that found it. Threads that have the same to say share a line.
+/// One line a message, named after the tool that found it first: what is wrong with a section, each stage that reads it finds.
+/// Threads that have the same to say share a line.
 fn lines(diagnostics: &[(Stage, Diagnostic)], verbose: bool) -> Vec<String> {
     let mut index = HashMap::new();
     let mut said: Vec<(Stage, &str, Vec<Tid>)> = Vec::new();
@@ -58,7 +59,7 @@ fn lines(diagnostics: &[(Stage, Diagnostic)], verbose: bool) -> Vec<String> {
             continue;
         }
         let message = diagnostic.message.as_str();
-        let at = *index.entry((stage, message, diagnostic.tid.is_some())).or_insert_with(|| {
+        let at = *index.entry((message, diagnostic.tid.is_some())).or_insert_with(|| {
             said.push((*stage, message, Vec::new()));
             said.len() - 1
         });
@@ -99,6 +100,7 @@ mod tests {
         let info = Diagnostic::new(Severity::INFO, "x", "by the way");
         let mut all: Vec<_> = (1..=6).rev().map(|tid| (Stage::UNWIND, loss("no stack").on(Tid(tid)))).collect();
         all.extend([(Stage::STREAM, loss("cut\x1b[2J off\n")), (Stage::GRAB, info), (Stage::UNWIND, loss("no stack"))]);
+        all.extend([(Stage::PY, loss("no stack")), (Stage::PY, loss("no stack").on(Tid(2)))]);
         let expected = [
             "pyst-unwind: threads 1, 2, 3, 4 and 2 more: no stack",
             "pyst: cut\\x1b[2J off\\n",
