@@ -45,8 +45,12 @@ pub(crate) fn capture(path: &Path, exe: Option<&Path>, options: &Options) -> Res
         notes.read(segment);
     }
     if notes.threads.is_empty() {
-        let what = "its notes name no thread".to_owned();
-        return Err(CaptureError::DamagedCore { path: path.to_owned(), what });
+        let path = path.to_owned();
+        return Err(match core.missing {
+            0 => CaptureError::DamagedCore { path, what: "its notes name no thread".to_owned() },
+            // gdb writes its notes last.
+            missing => CaptureError::TruncatedCore { path, missing },
+        });
     }
     let captured_at_ns = nanoseconds(core.modified.unwrap_or(UNIX_EPOCH));
     let maps = map_segments(&core, &notes);

@@ -112,6 +112,16 @@ pub enum CaptureError {
         /// The file.
         path: PathBuf,
     },
+    /// A core file cut off before, or in, the notes that name its threads.
+    #[error(
+        "core file {} is truncated: {missing} bytes are missing at its end, and with them what names its threads: take or copy it again, see the size limit (ulimit -c) and the free space of its file system", .path.display()
+    )]
+    TruncatedCore {
+        /// The file.
+        path: PathBuf,
+        /// How much is missing, by the segments it says it has.
+        missing: u64,
+    },
     /// A compressed core file.
     #[error("core file {} is compressed ({format}): decompress it first: {command}", .path.display())]
     CompressedCore {
@@ -171,6 +181,7 @@ impl CaptureError {
             CaptureError::CompressedCore { .. } => "core-compressed",
             CaptureError::NotACore { .. } => "not-a-core",
             CaptureError::DamagedCore { .. } => "core-damaged",
+            CaptureError::TruncatedCore { .. } => "core-truncated",
             CaptureError::System { .. } => "system",
             CaptureError::Encode(_) => "too-large",
         }
