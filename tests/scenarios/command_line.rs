@@ -84,7 +84,7 @@ fn formats_and_threads_are_chosen() {
     for interpreter in interpreters() {
         scenario.on(&interpreter.name, || {
             let target = Target::start(interpreter, "eight_threads.py", &[])?;
-            let snapshot = grab([target.pid().to_string()])?.expect_status(0)?.stdout;
+            let snapshot = grab([target.pid().to_string()])?.snapshot()?;
             let of = |arguments: &[&str]| -> Result<String> {
                 let outputs = Pipeline::from_snapshot_only(arguments).run(&snapshot)?;
                 Ok(outputs.into_iter().next_back().context("no stage")?.expect_status(0)?.text())
@@ -114,11 +114,11 @@ fn formats_and_threads_are_chosen() {
             let values: [serde_json::Value; 2] = [serde_json::from_str(&pretty)?, serde_json::from_str(&line)?];
             ensure!(values[0] == values[1], "json and jsonl differ");
 
-            let bare = grab(["--no-source", &target.pid().to_string()])?.expect_status(0)?.stdout;
+            let bare = grab(["--no-source", &target.pid().to_string()])?.snapshot()?;
             let report = analyse(&bare)?;
             report.agrees_with(target.account())?;
             ensure!(report.threads()[0].frames().iter().all(|frame| frame["source"].is_null()), "--no-source");
-            let python = grab(["--python-only", &target.pid().to_string()])?.expect_status(0)?.stdout;
+            let python = grab(["--python-only", &target.pid().to_string()])?.snapshot()?;
             let outputs = Pipeline {
                 stages: vec![(Tool::Py, Vec::new())],
                 ..Pipeline::from_snapshot_only(&["--format", "json"])

@@ -2,12 +2,16 @@
 //! could be had is still shown.
 
 use anyhow::{Context, Result, ensure};
+use nix::sys::signal::Signal;
 use pyst_tests::{
-    Child, Output, Pipeline, Report, Scenario, Target, Tool, grab, has_program, interpreters, is_root, run, wait_until,
+    Child, Interpreter, Output, Pipeline, Report, Scenario, Target, Tool, grab, has_program, interpreters, is_root,
+    run, wait_until,
 };
 use std::fs;
-use std::path::{Path, PathBuf};
+use std::path::PathBuf;
 use std::process::{Command, Stdio};
+use std::thread;
+use std::time::{Duration, Instant};
 
 /// What a whole pipeline had to say.
 struct Said {
@@ -131,33 +135,84 @@ fn a_process_that_exits_during_capture_never_hangs_it() {
     let scenario = Scenario::new("error: exits during capture");
     for interpreter in interpreters() {
         scenario.on(&interpreter.name, || {
+            let script = Placed::new(interpreter, "short_lived.py")?;
+            let started = Instant::now();
+            run(&mut script.command())?.expect_status(0)?;
+            let lifetime = started.elapsed();
             let mut statuses = [0; 4];
-            for round in 0..40 {
-                let script = pyst_tests::targets_dir().join("short_lived.py");
-                let folder = tempfile::tempdir_in(interpreter.temporary())?;
-                fs::copy(script, folder.path().join("short_lived.py"))?;
-                let inside = match &interpreter.root {
-                    Some(root) => Path::new("/").join(folder.path().strip_prefix(root)?),
-                    None => folder.path().to_owned(),
-                };
-                let mut command = interpreter.command();
-                command.arg(inside.join("short_lived.py")).arg((round % 7).to_string()).stdin(Stdio::null());
-                let child = Child::spawn(&mut command)?;
+            for round in 0..30 {
+                let child = Child::spawn(script.command().stdin(Stdio::null()))?;
                 // From before its Python starts until after its end.
-                std::thread::sleep(std::time::Duration::from_millis(round));
-                let said = Said::after(grab([child.pid().to_string()])?, &["--format", "json", "--all-threads"])?;
-                ensure!(said.grab.took.as_secs() < 20, "took {:?}", said.grab.took);
-                let status = said.last().status.context("a signal ended pyst-fmt")?;
-                ensure!([0, 1, 3].contains(&status), "exit status {status}");
-                ensure!((status == 0) || said.last().stderr.lines().count() >= 1, "status {status} without a word");
-                ensure!(said.last().stderr.lines().count() <= 3, "too many words: {}", said.last().stderr);
-                statuses[usize::try_from(status)?] += 1;
+                thread::sleep(lifetime * round / 25);
+                statuses[captured_in_time(&child)?] += 1;
             }
             scenario.figure(&interpreter.name, &format!("exit statuses 0, 1, 2, 3: {statuses:?}"));
             Ok(())
         });
     }
     scenario.finish();
+}
+
+#[test]
+fn a_process_that_is_killed_during_capture_never_hangs_it() {
+    let scenario = Scenario::new("error: killed during capture");
+    let interpreter = &interpreters()[0];
+    scenario.on(&interpreter.name, || {
+        let mut statuses = [0; 4];
+        for round in 0..40 {
+            let target = Target::start(interpreter, "fifty_threads.py", &[])?;
+            let pid = target.pid();
+            let killer = thread::spawn(move || {
+                thread::sleep(Duration::from_micros(500 * round));
+                let _ = target.signal(Signal::SIGKILL);
+                target
+            });
+            let grab = grab([pid.to_string()]);
+            drop(killer.join().expect("the killer lives"));
+            statuses[in_time(grab?)?] += 1;
+        }
+        scenario.figure(&interpreter.name, &format!("exit statuses 0, 1, 2, 3: {statuses:?}"));
+        Ok(())
+    });
+    scenario.finish();
+}
+
+fn captured_in_time(child: &Child) -> Result<usize> {
+    in_time(grab([child.pid().to_string()])?)
+}
+
+/// The exit status of the pipeline, which took its time and its words sparingly.
+fn in_time(grab: Output) -> Result<usize> {
+    let said = Said::after(grab, &["--format", "json", "--all-threads"])?;
+    ensure!(said.grab.took.as_secs() < 20, "took {:?}", said.grab.took);
+    let status = said.last().status.context("a signal ended pyst-fmt")?;
+    ensure!([0, 1, 3].contains(&status), "exit status {status}");
+    let lines = said.last().stderr.lines().count();
+    ensure!(status == 0 || (1..=4).contains(&lines), "exit status {status} and {lines} lines: {}", said.last().stderr);
+    Ok(usize::try_from(status)?)
+}
+
+/// A script where its interpreter can read it.
+struct Placed<'a> {
+    interpreter: &'a Interpreter,
+    folder: tempfile::TempDir,
+    path: PathBuf,
+}
+
+impl Placed<'_> {
+    fn new<'a>(interpreter: &'a Interpreter, script: &str) -> Result<Placed<'a>> {
+        let folder = tempfile::tempdir_in(interpreter.temporary())?;
+        fs::copy(pyst_tests::targets_dir().join(script), folder.path().join(script))?;
+        let path = interpreter.inside(folder.path()).join(script);
+        Ok(Placed { interpreter, folder, path })
+    }
+
+    fn command(&self) -> Command {
+        assert!(self.folder.path().exists());
+        let mut command = self.interpreter.command();
+        command.arg(&self.path).arg("3");
+        command
+    }
 }
 
 #[test]
@@ -180,7 +235,12 @@ fn a_process_that_is_no_python_gets_its_native_report() {
             let frames = report.thread(sleep.pid())?.native_frames();
             ensure!(frames.len() >= 3, "too few native frames: {frames:?}");
         }
-        Said::after(grab(["--python-only", &pid])?, &[])?.once(1, &["python"])
+        // That there is no Python is what pyst-py finds, so the stages before it have nothing to complain of.
+        let said = Said::after(grab(["--python-only", &pid])?, &[])?;
+        let lines = [&said.grab].into_iter().chain(&said.stages).map(|output| output.stderr.lines().count());
+        ensure!(said.last().status == Some(1) && lines.sum::<usize>() == 1, "--python-only: {:?}", said.last());
+        ensure!(said.last().stderr.contains("Python"), "{}", said.last().stderr);
+        Ok(())
     });
     scenario.finish();
 }

@@ -25,7 +25,7 @@ fn bytes_of(snapshot: &Snapshot) -> Result<Vec<u8>> {
 
 fn captured() -> Result<(Target, Snapshot)> {
     let target = Target::start(&interpreters()[0], "five_frames.py", &[])?;
-    let snapshot = parse(&grab([target.pid().to_string()])?.expect_status(0)?.stdout)?;
+    let snapshot = parse(&grab([target.pid().to_string()])?.snapshot()?)?;
     Ok((target, snapshot))
 }
 

@@ -4,8 +4,8 @@
 use anyhow::{Context, Result, ensure};
 use nix::sys::signal::Signal;
 use pyst_tests::{
-    Interpreter, Report, Scenario, Target, gcore, grab, has_program, interpreters, kernel_core, kernel_cores_are_files,
-    report_of,
+    Interpreter, Report, Scenario, Target, Thread, gcore, grab, has_program, interpreters, kernel_core,
+    kernel_cores_are_files, report_of,
 };
 
 #[test]
@@ -76,45 +76,49 @@ fn check_as(scenario: &'static str, script: &str, name: &str) {
     let scenario = Scenario::new(scenario);
     for interpreter in interpreters() {
         let mut target = None;
+        let mut seen = None;
         scenario.on(&interpreter.name, || {
             let target = target.insert(Target::start_as(interpreter, script, name, &[])?);
-            live(target)
+            seen = Some(live(target)?);
+            Ok(())
         });
-        let Some(mut target) = target else { continue };
+        let (Some(mut target), Some(seen)) = (target, seen) else { continue };
         let circumstance = format!("{}, gcore", interpreter.name);
         if has_program("gcore") {
-            scenario.on(&circumstance, || from_gcore(&target));
+            scenario.on(&circumstance, || from_gcore(interpreter, &target, &seen));
         } else {
             scenario.skip(&circumstance, "gdb is not installed");
         }
         let circumstance = format!("{}, kernel core", interpreter.name);
         match kernel_cores_are_files() {
-            Ok(()) => scenario.on(&circumstance, || from_kernel_core(interpreter, &mut target)),
+            Ok(()) => scenario.on(&circumstance, || from_kernel_core(interpreter, &mut target, &seen)),
             Err(reason) => scenario.skip(&circumstance, &reason),
         }
     }
     scenario.finish();
 }
 
-fn live(target: &Target) -> Result<()> {
+fn live(target: &Target) -> Result<Report> {
     let report = report_of([target.pid().to_string()])?;
     let compared = report.agrees_with(target.account())?;
     ensure!(compared > 0, "the account is empty");
     ensure!(target.state()? == 'S', "the target does not sleep any more");
     report.agrees_with_faulthandler(&target.faulthandler()?).context("faulthandler")?;
     ensure!(report.json["snapshot"]["source"] == "live");
-    is_whole(&report)
+    is_whole(&report)?;
+    Ok(report)
 }
 
-fn from_gcore(target: &Target) -> Result<()> {
+fn from_gcore(interpreter: &Interpreter, target: &Target, seen: &Report) -> Result<()> {
     let core = gcore(target)?;
     let report = report_of([&core])?;
     report.agrees_with(target.account())?;
     ensure!(report.json["process"]["signal"].is_null(), "taken on demand, yet: {}", report.json["process"]["signal"]);
+    same_frames(interpreter, seen, &report)?;
     is_core(&report, target)
 }
 
-fn from_kernel_core(interpreter: &Interpreter, target: &mut Target) -> Result<()> {
+fn from_kernel_core(interpreter: &Interpreter, target: &mut Target, seen: &Report) -> Result<()> {
     let core = kernel_core(target, Signal::SIGABRT)?;
     let mut arguments = vec![core.clone()];
     if interpreter.root.is_some() {
@@ -128,6 +132,7 @@ fn from_kernel_core(interpreter: &Interpreter, target: &mut Target) -> Result<()
     }
     let report = report_of(&arguments)?;
     report.agrees_with(target.account())?;
+    same_frames(interpreter, seen, &report)?;
     is_core(&report, target)?;
     ensure!(report.json["process"]["signal"]["number"] == 6 || report.json["process"]["signal"] == "SIGABRT");
     is_whole(&report)
@@ -138,6 +143,32 @@ fn analyse_leniently(snapshot: &[u8]) -> Result<Report> {
     let pipeline = pyst_tests::Pipeline::from_snapshot_only(&["--format", "json", "--all-threads"]);
     let outputs = pipeline.run(snapshot)?;
     Report::parse(&outputs.last().context("no output")?.stdout)
+}
+
+/// A core of a process that sleeps has the very frames, native ones too, that the living process had.
+fn same_frames(interpreter: &Interpreter, live: &Report, core: &Report) -> Result<()> {
+    for thread in live.threads() {
+        let tid = thread.tid().context("no tid")?;
+        let (live, core) = (comparable(interpreter, &thread), comparable(interpreter, &core.thread(tid)?));
+        for (live, core) in live.iter().zip(&core) {
+            ensure!(live == core, "thread {tid}: live {live:?}, core {core:?}");
+        }
+        ensure!(live.len() == core.len(), "thread {tid}: live {} frames, core {}", live.len(), core.len());
+    }
+    Ok(())
+}
+
+/// The frames without what a core cannot tell: when its process started, and so whether a source file is newer; and in which
+/// root it ran, and so where the source is.
+fn comparable(interpreter: &Interpreter, thread: &Thread<'_>) -> Vec<String> {
+    let mut frames = thread.frames();
+    for frame in frames.iter_mut().filter_map(|frame| frame.as_object_mut()) {
+        frame.remove("source_newer");
+        if interpreter.root.is_some() {
+            frame.remove("source");
+        }
+    }
+    frames.iter().map(ToString::to_string).collect()
 }
 
 fn is_core(report: &Report, target: &Target) -> Result<()> {

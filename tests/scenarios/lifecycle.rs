@@ -7,7 +7,6 @@ use pyst_tests::{
 };
 use std::fs;
 use std::os::unix::fs::symlink;
-use std::path::Path;
 use std::process::Stdio;
 
 #[test]
@@ -28,11 +27,7 @@ fn starting(interpreter: &Interpreter) -> Result<(Child, tempfile::TempDir)> {
     let folder = tempfile::Builder::new().prefix("pyst-venv-").tempdir_in(interpreter.temporary())?;
     nix::unistd::mkfifo(&folder.path().join("pyvenv.cfg"), nix::sys::stat::Mode::S_IRWXU)?;
     symlink(&interpreter.exe, folder.path().join("python"))?;
-    let inside = match &interpreter.root {
-        Some(root) => Path::new("/").join(folder.path().strip_prefix(root)?),
-        None => folder.path().to_owned(),
-    };
-    let linked = Interpreter { exe: inside.join("python"), ..interpreter.clone() };
+    let linked = Interpreter { exe: interpreter.inside(folder.path()).join("python"), ..interpreter.clone() };
     let child = Child::spawn(linked.command().args(["-c", "pass"]).stdin(Stdio::null()))?;
     wait_until("the interpreter to open its FIFO", 20, || {
         let wchan = fs::read_to_string(format!("/proc/{}/wchan", child.pid())).ok()?;

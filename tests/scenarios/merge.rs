@@ -72,7 +72,7 @@ fn a_stripped_interpreter_merges_as_its_twin_with_symbols() {
 fn check(interpreter: &Interpreter, script: &str, between: &[Between]) -> Result<()> {
     let target = Target::start(interpreter, script, &[])?;
     let report = report_of([target.pid().to_string()])?;
-    let oracle = native_stacks(target.pid())?;
+    let oracle = native_stacks(interpreter, target.pid())?;
     for expected in &target.account().threads {
         let thread = report.thread(expected.tid)?;
         let gdb = oracle.get(&expected.tid).context("gdb does not know the thread")?;

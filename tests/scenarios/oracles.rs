@@ -42,7 +42,8 @@ fn gdb_leaves_a_target_as_it_was() {
     for interpreter in interpreters() {
         scenario.on(&interpreter.name, || {
             let target = Target::start(interpreter, "eight_threads.py", &[])?;
-            let (first, second) = (native_stacks(target.pid())?, native_stacks(target.pid())?);
+            let (first, second) =
+                (native_stacks(interpreter, target.pid())?, native_stacks(interpreter, target.pid())?);
             ensure!(first.len() == 8 && first.values().all(|frames| frames.len() > 3), "{first:?}");
             let pcs = |stacks: &std::collections::BTreeMap<u32, Vec<pyst_tests::GdbFrame>>| -> Vec<Vec<u64>> {
                 stacks.values().map(|frames| frames.iter().map(|frame| frame.pc).collect()).collect()

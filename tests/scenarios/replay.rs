@@ -21,13 +21,13 @@ fn a_snapshot_says_the_same_in_an_empty_root() {
             let mut target = None;
             scenario.on(&format!("{}, {script}", interpreter.name), || {
                 let target = target.insert(Target::start(interpreter, script, &[])?);
-                same_in(&root, &grab([target.pid().to_string()])?.expect_status(0)?.stdout)
+                same_in(&root, &grab([target.pid().to_string()])?.snapshot()?)
             });
             let Some(target) = target.filter(|_| has_program("gcore") && script == "eight_threads.py") else {
                 continue;
             };
             scenario.on(&format!("{}, {script}, gcore", interpreter.name), || {
-                same_in(&root, &grab([gcore(&target)?])?.expect_status(0)?.stdout)
+                same_in(&root, &grab([gcore(&target)?])?.snapshot()?)
             });
         }
     }
@@ -63,7 +63,7 @@ fn the_order_of_the_stages_leaves_no_trace() {
     for interpreter in interpreters() {
         scenario.on(&interpreter.name, || {
             let target = Target::start(interpreter, "eight_threads.py", &[])?;
-            let snapshot = grab([target.pid().to_string()])?.expect_status(0)?.stdout;
+            let snapshot = grab([target.pid().to_string()])?.snapshot()?;
             let of = |stages: &[Tool]| {
                 let unwind = || (Tool::Unwind, vec!["--snapshot-only".to_owned()]);
                 let stages =
@@ -91,8 +91,8 @@ fn a_stream_may_hold_any_number_of_snapshots() {
     scenario.on(&interpreter.name, || {
         let [one, other] = [(); 2].map(|()| Target::start(interpreter, "five_frames.py", &[]));
         let (one, other) = (one?, other?);
-        let first = grab([one.pid().to_string()])?.expect_status(0)?.stdout;
-        let second = grab([other.pid().to_string()])?.expect_status(0)?.stdout;
+        let first = grab([one.pid().to_string()])?.snapshot()?;
+        let second = grab([other.pid().to_string()])?.snapshot()?;
         let pipeline = Pipeline::from_snapshot_only(&["--format", "jsonl"]);
         let both = result(&pipeline, &[first.clone(), second.clone()].concat())?;
         let apart = [result(&pipeline, &first)?, result(&pipeline, &second)?].concat();

@@ -27,7 +27,7 @@ fn an_independent_reader_finds_what_the_tools_report() {
     for interpreter in interpreters() {
         scenario.on(&interpreter.name, || {
             let target = Target::start(interpreter, "eight_threads.py", &[])?;
-            let snapshot = grab([target.pid().to_string()])?.expect_status(0)?.stdout;
+            let snapshot = grab([target.pid().to_string()])?.snapshot()?;
             let found = read(&snapshot)?;
             ensure!(found.len() == 1, "{} snapshots", found.len());
             let sections = &found[0];
@@ -100,7 +100,7 @@ fn an_independent_reader_sees_what_the_stages_add() {
     let scenario = Scenario::new("independent reader, stages");
     scenario.on("all", || {
         let target = Target::start(&interpreters()[0], "five_frames.py", &[])?;
-        let snapshot = grab([target.pid().to_string()])?.expect_status(0)?.stdout;
+        let snapshot = grab([target.pid().to_string()])?.snapshot()?;
         let unwound = run_with_input(&mut tool(Tool::Unwind), &snapshot)?.expect_status(0)?.stdout;
         let both = run_with_input(&mut tool(Tool::Py), &unwound)?.expect_status(0)?.stdout;
         let before: Vec<String> =
@@ -134,7 +134,7 @@ fn reports_validate_against_the_schema() {
     let scenario = Scenario::new("schema validation");
     scenario.on("a report, and one that is none", || {
         let target = Target::start(&interpreters()[0], "five_frames.py", &[])?;
-        let snapshot = grab([target.pid().to_string()])?.expect_status(0)?.stdout;
+        let snapshot = grab([target.pid().to_string()])?.snapshot()?;
         let outputs = Pipeline::from_snapshot_only(&["--format", "json", "--all-threads"]).run(&snapshot)?;
         let text = outputs.last().context("no output")?.text();
         Report::parse(text.as_bytes())?;

@@ -7,7 +7,7 @@ use std::time::{SystemTime, UNIX_EPOCH};
 
 fn snapshot() -> Result<(Target, Vec<u8>)> {
     let target = Target::start(&interpreters()[0], "five_frames.py", &[])?;
-    let snapshot = grab([target.pid().to_string()])?.expect_status(0)?.stdout;
+    let snapshot = grab([target.pid().to_string()])?.snapshot()?;
     Ok((target, snapshot))
 }
 

@@ -1,6 +1,7 @@
 //! gdb as the oracle of native stacks.
 
 use crate::children::run;
+use crate::interpreters::Interpreter;
 use crate::tools_dir;
 use anyhow::{Context, Result};
 use serde::Deserialize;
@@ -18,14 +19,18 @@ pub struct GdbFrame {
     pub module: Option<String>,
 }
 
-/// The native stacks of a process, by tid, outermost frame first.
+/// The native stacks of a target of `interpreter`, by tid, outermost frame first.
 ///
 /// # Errors
 /// gdb fails.
-pub fn native_stacks(pid: u32) -> Result<BTreeMap<u32, Vec<GdbFrame>>> {
+pub fn native_stacks(interpreter: &Interpreter, pid: u32) -> Result<BTreeMap<u32, Vec<GdbFrame>>> {
     let out = tempfile::NamedTempFile::new()?;
     let mut gdb = Command::new("gdb");
     gdb.args(["-nx", "-batch", "-iex", "set debuginfod enabled off", "-iex", "set auto-load off"]);
+    if let Some(root) = &interpreter.root {
+        // The target's loader names libraries as it sees them; gdb would take this machine's own.
+        gdb.arg("-iex").arg(format!("set sysroot {}", root.display())).arg(interpreter.host_exe());
+    }
     gdb.arg("-p").arg(pid.to_string()).arg("-x").arg(tools_dir().join("native_stacks.py"));
     gdb.env("PYST_GDB_OUT", out.path());
     let output = run(&mut gdb)?;

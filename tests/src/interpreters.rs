@@ -75,6 +75,13 @@ impl Interpreter {
         }
     }
 
+    /// A path as the interpreter sees it.
+    #[must_use]
+    pub fn inside(&self, path: &Path) -> PathBuf {
+        let inside = self.root.as_ref().and_then(|root| path.strip_prefix(root).ok());
+        inside.map_or_else(|| path.to_owned(), |inside| Path::new("/").join(inside))
+    }
+
     /// Where its targets may have their files, as seen from outside of its root.
     #[must_use]
     pub fn temporary(&self) -> PathBuf {

@@ -64,17 +64,10 @@ impl Target {
         for (from, to) in [("account.py", "account.py"), (script, name)] {
             fs::copy(targets_dir().join(from), folder.path().join(to)).with_context(|| format!("copying {from}"))?;
         }
-        let inside = match &interpreter.root {
-            Some(root) => Path::new("/").join(folder.path().strip_prefix(root)?),
-            None => folder.path().to_owned(),
-        };
+        let inside = interpreter.inside(folder.path());
         let mut command = interpreter.command();
-        // chroot leaves the working directory at `/`, so the shell's cd is not the way; -u keeps stderr readable on failure.
         command.arg("-u").arg(inside.join(name)).args(arguments).env("PYST_TARGET_DIR", &inside);
         command.stdin(Stdio::null()).stdout(Stdio::null()).stderr(fs::File::create(folder.path().join("stderr.txt"))?);
-        if interpreter.root.is_none() {
-            command.current_dir(folder.path());
-        }
         let mut child = Child::spawn(&mut command)?;
         let path = folder.path().join("account.json");
         let ready = wait_until("the target's account", 60, || {

@@ -2,7 +2,7 @@
 
 use crate::children::{Output, run_with_input};
 use crate::report::Report;
-use anyhow::{Context, Result};
+use anyhow::{Context, Result, bail};
 use std::ffi::OsStr;
 use std::path::{Path, PathBuf};
 use std::process::Command;
@@ -151,5 +151,20 @@ pub fn analyse(snapshot: &[u8]) -> Result<Report> {
 /// # Errors
 /// A stage fails.
 pub fn report_of<A: AsRef<OsStr>>(arguments: impl IntoIterator<Item = A>) -> Result<Report> {
-    analyse(&grab(arguments)?.expect_status(0).context("pyst-grab")?.stdout)
+    analyse(&grab(arguments)?.snapshot()?)
+}
+
+impl Output {
+    /// The snapshot that `pyst-grab` took, which must be complete.
+    ///
+    /// # Errors
+    /// It is not; the error has what was said of it.
+    pub fn snapshot(self) -> Result<Vec<u8>> {
+        if self.status != Some(0) {
+            // In a pipe it is the last tool that speaks.
+            let said = run_with_input(&mut tool(Tool::Fmt), &self.stdout)?.stderr;
+            bail!("pyst-grab: exit status {:?}: {} {}", self.status, self.stderr.trim(), said.trim());
+        }
+        Ok(self.stdout)
+    }
 }
