@@ -15,6 +15,7 @@
 
 mod address;
 mod code;
+mod defect;
 mod format;
 pub mod payload;
 mod reader;
@@ -25,9 +26,10 @@ mod wire;
 mod writer;
 
 pub use address::{Address, Bias, Ident, Range, Svma, Tid};
+pub use defect::Defect;
 pub use format::{FORMAT_VERSION, MAGIC, MAX_SECTION, SectionFlags, SectionKind};
 pub use payload::{Payload, PayloadError};
-pub use reader::{Defect, StreamError, StreamReader};
+pub use reader::{StreamError, StreamReader};
 pub use safe::{Safe, is_unsafe};
 pub use snapshot::{RawSection, Snapshot};
 pub use text::{Bytes, Text};

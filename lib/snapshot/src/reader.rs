@@ -1,5 +1,6 @@
 //! Reads snapshots from a stream that may be cut off, damaged, newer than this tool, or no snapshot at all.
 
+use crate::defect::Defect;
 use crate::format::{
     FORMAT_VERSION, MAGIC, MAX_SECTION, MAX_SECTIONS, MAX_SNAPSHOT, SECTION_HEADER, SNAPSHOT_HEADER, SectionHeader,
     SectionKind,
@@ -23,51 +24,6 @@ pub enum StreamError {
         /// The version found.
         found: u16,
     },
-}
-
-/// Something wrong with the bytes of a snapshot, the rest of which can still be used.
-#[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
-pub enum Defect {
-    /// The stream ended before END.
-    #[error(
-        "the snapshot is cut off after {sections} sections and {bytes} bytes: what follows was lost, take or copy it again"
-    )]
-    CutOff {
-        /// Whole sections read.
-        sections: usize,
-        /// Bytes read of this snapshot.
-        bytes: u64,
-    },
-    /// A payload's CRC-32 is wrong; the section was dropped.
-    #[error("the {} section is damaged (CRC-32 mismatch) and was dropped: copy the snapshot again", .kind.name())]
-    Damaged {
-        /// The section's kind.
-        kind: SectionKind,
-    },
-    /// A section header is damaged, or states a size beyond all bounds: nothing after it can be read.
-    #[error("the snapshot is damaged after {bytes} bytes: what follows was lost, copy it again")]
-    Unreadable {
-        /// Bytes read of this snapshot.
-        bytes: u64,
-    },
-    /// A section that one must know to understand the snapshot is unknown here.
-    #[error("the snapshot needs section {} (version {version}), which this tool does not know: use {tool} or newer", .kind.name())]
-    UnknownCritical {
-        /// The section's kind.
-        kind: SectionKind,
-        /// Its payload version.
-        version: u16,
-        /// The tool that wrote the snapshot, with its version.
-        tool: String,
-    },
-}
-
-impl Defect {
-    /// Whether nothing of the snapshot may be shown.
-    #[must_use]
-    pub fn is_fatal(&self) -> bool {
-        matches!(self, Defect::UnknownCritical { .. })
-    }
 }
 
 /// An iterator over the snapshots of a stream. After an error it is at its end.

@@ -1,8 +1,8 @@
 //! One snapshot in memory: its sections as they came, and typed access to those this version knows.
 
+use crate::defect::Defect;
 use crate::format::{SectionFlags, SectionKind};
 use crate::payload::{Diagnostic, Payload, PayloadError, Severity};
-use crate::reader::Defect;
 use crate::wire::WireError;
 
 /// A section as it is on the wire, known or not.
