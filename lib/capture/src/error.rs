@@ -16,6 +16,12 @@ pub enum CaptureError {
         /// The id given.
         pid: u32,
     },
+    /// The id is that of this very process.
+    #[error("process {pid} is this tool itself, which cannot stop itself: give the id of another process")]
+    Itself {
+        /// The id given.
+        pid: u32,
+    },
     /// The id is a thread's.
     #[error("{tid} is a thread of process {pid}: give the process id {pid}")]
     NotALeader {
@@ -167,6 +173,7 @@ impl CaptureError {
     pub fn code(&self) -> &'static str {
         match self {
             CaptureError::NoSuchProcess { .. } => "no-such-process",
+            CaptureError::Itself { .. } => "own-process",
             CaptureError::NotALeader { .. } => "not-a-process",
             CaptureError::Zombie { .. } => "zombie",
             CaptureError::KernelThread { .. } => "kernel-thread",

@@ -109,6 +109,28 @@ fn fifty_threads_are_all_there_and_run_on() {
 }
 
 #[test]
+fn the_environment_stays_at_home() {
+    if !have_python() {
+        return;
+    }
+    let secret = "hunter2-in-the-environment";
+    let mut child = TestChild(
+        Command::new(common::PYTHON)
+            .args(["-u", "-c", DEEP])
+            .env("PASSWORD", secret)
+            .stdout(Stdio::piped())
+            .spawn()
+            .unwrap(),
+    );
+    child.line();
+    wait_for_state(child.pid(), "S");
+    let mut bytes = Vec::new();
+    pyst_snapshot::write_snapshot(&grab(child.pid()), &mut bytes).unwrap();
+    let holds = |text: &str| bytes.windows(text.len()).any(|window| window == text.as_bytes());
+    assert!(holds("time.sleep") && !holds(secret));
+}
+
+#[test]
 fn python_only_leaves_out_stacks() {
     if !have_python() {
         return;
@@ -169,6 +191,8 @@ while True: time.sleep(1000)
 fn what_cannot_be_captured_says_why() {
     let code = |pid| grab_with(pid, &Options::default()).unwrap_err().code();
     assert_eq!(code(u32::MAX), "no-such-process");
+    assert_eq!(code(0), "no-such-process");
+    assert_eq!(code(std::process::id()), "own-process");
 
     let mut zombie = TestChild(Command::new("true").spawn().unwrap());
     wait_for_state(zombie.pid(), "Z");

@@ -40,7 +40,7 @@ pub(crate) struct Look {
 
 pub(crate) fn look(pid: u32) -> Result<Look, CaptureError> {
     let leader = Proc::of(pid);
-    let (stat, status) = leader.stat().zip(leader.status()).ok_or(CaptureError::NoSuchProcess { pid })?;
+    let (stat, status) = leader.stat().zip(leader.status()).ok_or_else(|| refusal::of_invisible(pid))?;
     if status.tgid != pid {
         return Err(CaptureError::NotALeader { tid: pid, pid: status.tgid });
     }

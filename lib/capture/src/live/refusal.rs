@@ -2,6 +2,8 @@
 
 use super::procfs::Proc;
 use crate::error::CaptureError;
+use nix::errno::Errno;
+use nix::unistd::Pid;
 use std::io::{self, ErrorKind};
 
 /// The error for a refusal to read or trace process `pid`.
@@ -31,6 +33,16 @@ pub(crate) fn of(pid: u32, error: &io::Error) -> CaptureError {
             advice: "nothing may be inspected until the machine is started anew with a lower value",
         },
         _ => CaptureError::NotPermitted { pid },
+    }
+}
+
+/// The error for a process that `/proc` does not show. Mounted with `hidepid`, it hides those of others; signal 0, which is
+/// none, still finds them.
+pub(crate) fn of_invisible(pid: u32) -> CaptureError {
+    let number = i32::try_from(pid).ok().filter(|pid| *pid > 0);
+    match number.map(|number| nix::sys::signal::kill(Pid::from_raw(number), None)) {
+        Some(Ok(()) | Err(Errno::EPERM)) => CaptureError::NotPermitted { pid },
+        _ => CaptureError::NoSuchProcess { pid },
     }
 }
 
