@@ -4,6 +4,7 @@ mod args;
 
 pub use args::{Args, Color, Format};
 
+use anyhow::Context;
 use pyst_cli::{Exit, Outcome, Output, OutputArgs, say, snapshots};
 use pyst_report::json::{self, Layout};
 use pyst_report::{Report, schema, text};
@@ -40,9 +41,9 @@ pub fn run(args: &Args) -> anyhow::Result<Exit> {
                 color: colored(args.color, &output),
                 snapshot: several.then_some(index),
             };
-            write(&report, args.format, &options, &mut out)?;
+            write(&report, args.format, &options, &mut out).context("cannot write the report")?;
             // A stream may go on for as long as its process lives.
-            out.flush()?;
+            out.flush().context("cannot write the report")?;
         }
         say(&diagnostics, args.verbose);
         index += 1;

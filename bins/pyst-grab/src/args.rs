@@ -55,6 +55,8 @@ pub struct Args {
     pub verbose: bool,
 }
 
+const NOTHING: &str = "nothing to capture: give a process id or a core file";
+
 impl Args {
     /// What to capture.
     ///
@@ -73,10 +75,14 @@ impl Args {
             };
         }
         let Some(target) = &self.target else {
-            return usage("nothing to capture: give a process id or a core file".to_owned());
+            return usage(NOTHING.to_owned());
         };
+        if target.is_empty() {
+            return usage(NOTHING.to_owned());
+        }
         let path = PathBuf::from(target);
-        let pid = target.to_str().filter(|text| text.bytes().all(|byte| byte.is_ascii_digit()));
+        let is_pid = |text: &&str| !text.is_empty() && text.bytes().all(|byte| byte.is_ascii_digit());
+        let pid = target.to_str().filter(is_pid);
         match pid {
             Some(text) if path.exists() => {
                 usage(format!("{text} is a process id and the name of a file: use --pid {text} or --core {text}"))
@@ -113,6 +119,7 @@ mod tests {
     #[test]
     fn nothing_and_too_much_are_usage_errors() {
         assert!(target(&[]).is_err());
+        assert!(target(&[""]).is_err());
         assert!(target(&["4194999", "python3"]).is_err());
         assert!(target(&["--core", "7", "py", "more"]).is_err());
         assert!(target(&["99999999999999999999"]).is_err());

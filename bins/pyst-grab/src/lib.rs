@@ -4,6 +4,7 @@ mod args;
 
 pub use args::Args;
 
+use anyhow::Context;
 use pyst_capture::{Options, capture, failed_snapshot};
 use pyst_cli::{Exit, Outcome, diagnostics_of, say, speaks_here};
 use pyst_snapshot::payload::{Capture, Runtime};
@@ -32,7 +33,7 @@ pub fn run(args: &Args) -> anyhow::Result<Exit> {
     // A file is for a snapshot to keep: a failure leaves an earlier one alone.
     if !(failed && args.output.path().is_some()) {
         let mut out = args.output.open()?;
-        write_snapshot(&snapshot, &mut out)?;
+        write_snapshot(&snapshot, &mut out).context("cannot write the snapshot")?;
         out.finish()?;
     }
     let diagnostics = diagnostics_of(&snapshot);

@@ -11,7 +11,7 @@ pub enum InputError {
     #[error("no input: give a snapshot file, or pipe one in (pyst-grab PID | …)")]
     Terminal,
     /// The file cannot be opened.
-    #[error("cannot open {path}: {source}", path = .path.display())]
+    #[error("cannot open {}", .path.display())]
     Open {
         /// The file.
         path: PathBuf,

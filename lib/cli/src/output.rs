@@ -31,7 +31,7 @@ pub enum OutputError {
     )]
     Terminal,
     /// The file cannot be written.
-    #[error("cannot write {path}: {source}", path = .path.display())]
+    #[error("cannot write {}", .path.display())]
     Write {
         /// The file.
         path: PathBuf,
@@ -99,8 +99,14 @@ fn open_file(path: &Path) -> io::Result<Output> {
     }
     let folder = path.parent().filter(|folder| !folder.as_os_str().is_empty()).unwrap_or(Path::new("."));
     // O_EXCL, mode 0600: the memory of a process is nobody else's business.
-    let file = tempfile::Builder::new().prefix(".pyst-").tempfile_in(folder)?;
+    let file = tempfile::Builder::new().prefix(".pyst-").tempfile_in(folder).map_err(without_path)?;
     Ok(Output::Renamed(BufWriter::new(file), path.to_owned()))
+}
+
+/// The system's error alone: the temporary name that tempfile adds means nothing to the user.
+fn without_path(error: io::Error) -> io::Error {
+    let cause = error.get_ref().and_then(|inner| inner.source()?.downcast_ref::<io::Error>()?.raw_os_error());
+    cause.map_or(error, io::Error::from_raw_os_error)
 }
 
 /// `/dev/fd/N`, `/dev/stdout`, `/proc/self/fd/N`: an open file, which a rename would not reach.

@@ -4,6 +4,7 @@ use crate::exit::{Exit, Outcome};
 use crate::input::{Input, InputError};
 use crate::output::OutputArgs;
 use crate::speech::{diagnostics_of, say, speaks_here};
+use anyhow::Context;
 use clap::Args;
 use pyst_snapshot::payload::{Diagnostic, Diagnostics, Severity, Stage};
 use pyst_snapshot::{Payload, Snapshot, StreamError, StreamReader, WireError, write_snapshot};
@@ -50,7 +51,7 @@ pub fn run_stage(
             let items = apply(&mut snapshot);
             add_diagnostics(stage, items, &mut snapshot)?;
         }
-        write_snapshot(&snapshot, &mut out)?;
+        write_snapshot(&snapshot, &mut out).context("cannot write the snapshot")?;
         let all = diagnostics_of(&snapshot);
         outcome.add(all.iter().map(|(_, diagnostic)| diagnostic));
         if verbose || speaks_here(output.path()) {
