@@ -72,7 +72,7 @@ pub(crate) fn finish(facts: Facts<'_>, options: &Options) -> Result<Snapshot, Ca
         .map(|python| source::read(&python, &paths, process.started_at_ns, capture.captured_at_ns));
 
     let image = recorder.into_image();
-    let maps = Maps { maps: maps.iter().filter(|map| holds_any(map.range, &image)).cloned().collect() };
+    let maps = Maps { maps: recorded_maps(maps, &image) };
     let complete = diagnostics.iter().all(|diagnostic| diagnostic.severity < Severity::LOSS);
     let mut snapshot = Snapshot::default();
     snapshot.append(&Capture { complete, ..capture })?;
@@ -197,10 +197,13 @@ fn used_stack(sp: Address, stack: Stack, unwound: &NativeStack, maps: &[Map]) ->
     let mut use_up = |mapping: Range, from: Address, to: Address| {
         let used = of_mappings.entry(mapping).or_insert(Range { start: from, end: from });
         used.start = used.start.min(Address(from.0.saturating_sub(RED_ZONE)).max(mapping.start));
-        used.end = used.end.max(to.min(mapping.end));
+        // The frame of a signal handler's caller lies on another stack, and so does the CFA that leads there.
+        if mapping.start <= to && to <= mapping.end {
+            used.end = used.end.max(to);
+        }
     };
     let unfinished = Address(sp.0.saturating_add(KEPT_OF_UNFINISHED_STACK));
-    use_up(stack.mapping, sp, if is_finished(unwound.end) { sp } else { unfinished });
+    use_up(stack.mapping, sp, if is_finished(unwound.end) { sp } else { unfinished.min(stack.mapping.end) });
     for frame in &unwound.frames {
         let Some(cfa) = frame.cfa else { continue };
         if stack.mapping.contains(frame.sp) {
@@ -259,8 +262,15 @@ fn diagnose_stacks(threads: &Threads, native: &Native, blocking: Blocking, diagn
     }
 }
 
-fn holds_any(range: Range, image: &Image<'_>) -> bool {
-    image.segments().any(|(start, bytes)| {
-        !range.intersect(Range { start, end: Address(start.0.saturating_add(bytes.len() as u64)) }).is_empty()
-    })
+/// Those of `maps` that hold a byte of `image`.
+fn recorded_maps(maps: &[Map], image: &Image<'_>) -> Vec<Map> {
+    let segments: Vec<Range> = image
+        .segments()
+        .map(|(start, bytes)| Range { start, end: Address(start.0.saturating_add(bytes.len() as u64)) })
+        .collect();
+    let holds_any = |map: &&Map| {
+        let first = segments.partition_point(|segment| segment.end <= map.range.start);
+        segments.get(first).is_some_and(|segment| segment.start < map.range.end)
+    };
+    maps.iter().filter(holds_any).cloned().collect()
 }

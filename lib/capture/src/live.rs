@@ -67,11 +67,12 @@ fn capture_on_a_thread(pid: u32, options: &Options) -> Result<Snapshot, CaptureE
 }
 
 fn capture_here(pid: u32, options: &Options, released: &Sender<()>) -> Result<Snapshot, CaptureError> {
-    let look = look::look(pid)?;
+    let mut look = look::look(pid)?;
     let taken = match look.status.tracer_pid {
         0 => take_stopped(pid, &look, options)?,
         tracer => take_running(pid, &look, tracer)?,
     };
+    look.renew_modules();
     let _ = released.send(());
     let Taken { mut threads, image, captured_at, blocking, stopped, diagnostics, bytes } = taken;
     name_newcomers(pid, &mut threads);

@@ -14,7 +14,7 @@ use std::path::Path;
 /// The most modules that are looked at. Processes with a thousand exist.
 const MAX_MODULES: usize = 8192;
 
-/// The most bytes of a file that are put together again from memory.
+/// The most bytes of files that are put together again from memory, all in all.
 const MAX_REBUILT: u64 = 256 << 20;
 
 /// The most bytes of a vDSO; it has one or two pages.
@@ -66,10 +66,11 @@ struct Loaded {
 /// Groups `maps` into modules and opens their files. A file that cannot be had is put together from `memory`, as far as
 /// the parts of it that no one can write are readable there.
 pub(crate) fn load(maps: &[Map], memory: &dyn Memory, finder: &dyn Finder) -> LoadedModules {
+    let mut rebuild_budget = MAX_REBUILT;
     let mut loaded: Vec<Loaded> = group(maps)
         .into_iter()
         .take(MAX_MODULES)
-        .map(|maps| load_file(&maps, memory, finder))
+        .map(|maps| load_file(&maps, memory, finder, &mut rebuild_budget))
         .chain(maps.iter().find(|map| map.path.0 == b"[vdso]").and_then(|map| load_vdso(map.range, memory)))
         .collect();
     loaded.sort_by_key(|loaded| loaded.module.ranges.first().copied());
@@ -105,9 +106,9 @@ fn group(maps: &[Map]) -> Vec<Vec<Map>> {
     groups
 }
 
-fn load_file(maps: &[Map], memory: &dyn Memory, finder: &dyn Finder) -> Loaded {
+fn load_file(maps: &[Map], memory: &dyn Memory, finder: &dyn Finder, budget: &mut u64) -> Loaded {
     let found = finder.find(maps);
-    let rebuilt = if found.file.is_none() { rebuild(maps, memory) } else { None };
+    let rebuilt = if found.file.is_none() { rebuild(maps, memory, budget) } else { None };
     let known = found.file.as_ref().or(rebuilt.as_ref().map(|rebuilt| &rebuilt.file));
     let bias = maps.iter().find_map(|map| known?.bias_of(map.range.start, map.offset));
     let mut module = Module {
@@ -149,12 +150,14 @@ struct Rebuilt {
 
 /// What of a file lies in memory unchanged: code, constants, unwind tables, dynamic symbols. Writable parts are left out.
 /// Of a deleted library this is all that there is, unless one may read `/proc/PID/map_files`.
-fn rebuild(maps: &[Map], memory: &dyn Memory) -> Option<Rebuilt> {
+fn rebuild(maps: &[Map], memory: &dyn Memory, budget: &mut u64) -> Option<Rebuilt> {
     let constant = || maps.iter().filter(|map| map.is_readable() && !map.is_writable());
     let end = constant().map(|map| map.offset.saturating_add(map.range.len())).max()?;
-    if end > MAX_REBUILT || !is_elf(maps.first()?, memory) {
+    let left = budget.checked_sub(end)?;
+    if !is_elf(maps.first()?, memory) {
         return None;
     }
+    *budget = left;
     let mut bytes = vec![0; usize::try_from(end).ok()?];
     let mut is_whole = true;
     for map in constant() {

@@ -10,7 +10,9 @@ use nix::sys::ptrace;
 use nix::sys::signal::{Signal, kill};
 use nix::unistd::Pid;
 use pyst_capture::Options;
-use pyst_snapshot::payload::{Blocking, Capture, ModuleFile, Modules, Process, Severity, Source, Threads};
+use pyst_snapshot::payload::{
+    Blocking, Capture, FoundBy, ModuleFile, Modules, NativeFrame, Process, Severity, Source, StackEnd, Threads,
+};
 use std::process::{Command, Stdio};
 
 const DEEP: &str = "
@@ -105,6 +107,9 @@ fn fifty_threads_are_all_there_and_run_on() {
     let workers = functions.iter().filter(|functions| functions.starts_with(&["work".to_owned()])).count();
     assert_eq!((functions.len(), workers), (50, 49));
     assert!(size(&snapshot) < 512 << 10, "{} bytes", size(&snapshot));
+    let (native, complaints) = pyst_native::unwind_from_snapshot(&snapshot, None);
+    assert_eq!((native.stacks.len(), complaints), (50, vec![]));
+    assert!(native.stacks.iter().all(|stack| stack.end == StackEnd::COMPLETE));
     tids.iter().for_each(|tid| wait_for_state(*tid, "S"));
 }
 
@@ -320,6 +325,43 @@ fn a_deleted_executable_is_read_all_the_same() {
     let modules = section::<Modules>(&snapshot).modules;
     let module = modules.iter().find(|module| module.path.escaped() == copy.to_str().unwrap()).unwrap();
     assert_eq!((module.file, module.build_id.is_some()), (ModuleFile::DELETED, true));
+}
+
+#[test]
+fn a_signal_handler_on_a_stack_of_its_own_leads_back_to_the_threads() {
+    if !have_python() {
+        return;
+    }
+    // faulthandler's handler runs on a signal stack, and here it blocks there, for its pipe is full.
+    let child = python(
+        "
+import faulthandler, os, signal, time
+r, w = os.pipe()
+os.set_blocking(w, False)
+for size in 4096, 1:
+    try:
+        while True: os.write(w, b'x' * size)
+    except BlockingIOError: pass
+os.set_blocking(w, True)
+faulthandler.enable(file=w)
+faulthandler.register(signal.SIGUSR1, file=w, all_threads=False)
+def inner():
+    print('ready')
+    os.kill(os.getpid(), signal.SIGUSR1)
+    time.sleep(1000)
+inner()
+",
+    );
+    let snapshot = grab(child.pid());
+    let (native, diagnostics) = pyst_native::unwind_from_snapshot(&snapshot, None);
+    assert_eq!(diagnostics, []);
+    assert_eq!(native.stacks[0].end, StackEnd::COMPLETE);
+    let on_trampoline = |frame: &NativeFrame| frame.found_by == FoundBy::SIGNAL_TRAMPOLINE;
+    if !native.stacks[0].frames.iter().any(on_trampoline) {
+        println!("not compared: this faulthandler uses no signal stack");
+    }
+    assert_eq!(python_functions(&snapshot), [["inner", "<module>"]]);
+    assert!(size(&snapshot) < 64 << 10, "{} bytes", size(&snapshot));
 }
 
 #[test]

@@ -54,8 +54,8 @@ impl Copy {
     /// An empty copy with buffers for about `expected` bytes, whose pages are touched now, so that the kernel need not
     /// find memory for them while the target waits.
     pub(crate) fn expecting(pid: Pid, expected: u64) -> Copy {
-        let count = (expected / BYTES_PER_CALL as u64).min(32) + 1;
-        let spare = (0..count).map(|_| vec![0xff; BYTES_PER_CALL]).collect();
+        let expected = usize::try_from(expected).unwrap_or(usize::MAX).clamp(64 << 10, 32 << 20);
+        let spare = (0..expected.div_ceil(BYTES_PER_CALL)).map(|_| vec![0xff; expected.min(BYTES_PER_CALL)]).collect();
         Copy { pid, held: Arc::new(Mutex::new(Held { spare, ..Held::default() })) }
     }
 

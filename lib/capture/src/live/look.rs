@@ -9,9 +9,11 @@ use super::refusal;
 use crate::error::CaptureError;
 use crate::modules::{self, LoadedModules};
 use nix::unistd::Pid;
+use pyst_elf::ModuleId;
 use pyst_memory::{RangeSet, Recorder};
-use pyst_snapshot::payload::{Map, Process, Runtime, Thread};
+use pyst_snapshot::payload::{Map, Module, Process, Runtime, Thread};
 use pyst_snapshot::{Address, Bytes, Range, Tid};
+use std::collections::BTreeSet;
 use std::io::Read;
 use std::sync::Arc;
 use std::time::{SystemTime, UNIX_EPOCH};
@@ -69,6 +71,32 @@ pub(crate) fn look(pid: u32) -> Result<Look, CaptureError> {
     });
     let prediction = prediction.unwrap_or_default();
     Ok(Look { proc, living, status, process, threads, maps, loaded, runtime, prediction })
+}
+
+impl Look {
+    /// Looks at the maps once more. A library that was loaded between the look and the stop may be on a stack; the other
+    /// modules are the same, under other numbers. This reads nothing that can have changed since the stop.
+    pub(crate) fn renew_modules(&mut self) {
+        let Ok(text) = self.proc.read("maps") else { return };
+        let maps = maps::parse(&text);
+        let is_code = |map: &&Map| map.is_executable() && map.inode != 0;
+        let code = |maps: &[Map]| maps.iter().filter(is_code).map(|map| map.range).collect::<BTreeSet<Range>>();
+        let (then, now) = (code(&self.maps), code(&maps));
+        // What is gone since (after an exec, all of it) was there during the stop.
+        if now == then || !now.is_superset(&then) {
+            return;
+        }
+        let memory = LiveMemory::of(self.living);
+        let exe = self.process.exe.as_ref().map(|exe| exe.0.as_slice());
+        let loaded = modules::load(&maps, &memory, &LiveFiles { proc: &self.proc, memory: &memory, exe });
+        if let Some(found) = &mut self.runtime.found {
+            let module = found.module.and_then(|old| self.loaded.table.get(ModuleId(old)));
+            let same = |new: &Module| module.is_some_and(|old| (&old.path, old.bias) == (&new.path, new.bias));
+            found.module = loaded.table.iter().find(|(_, new)| same(new)).map(|(id, _)| id.0);
+        }
+        self.maps = Arc::new(maps);
+        self.loaded = loaded;
+    }
 }
 
 /// What `/proc` says of one thread; `None` when it has just exited.

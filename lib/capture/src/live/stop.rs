@@ -256,18 +256,21 @@ fn let_go(traced: &mut [Traced]) -> usize {
 
 fn diagnose(traced: &[Traced], late: usize, complete: bool, limit: Duration) -> Vec<Diagnostic> {
     let mut diagnostics = Vec::with_capacity(late);
-    for thread in traced.iter().filter(|t| matches!(t.state, State::Seized | State::Interrupted | State::Late)) {
+    for traced in traced.iter().filter(|t| matches!(t.state, State::Seized | State::Interrupted | State::Late)) {
+        let tid = traced.thread.tid;
+        let why = match traced.thread.state {
+            Some(b'D') => "it is in uninterruptible sleep (state D): it waits for a vforked child, or for a device",
+            _ => "it may be frozen by a cgroup (a paused container), or starved of a processor",
+        };
         let message = format!(
-            "thread {} did not stop in time, so its registers and native frames are missing: it may be in vfork, frozen \
-             by a cgroup or starved of a processor; try again, or with a longer stop limit",
-            thread.thread.tid
+            "thread {tid} did not stop in time, so its registers and native frames are missing: {why}; try again"
         );
-        diagnostics.push(Diagnostic::new(Severity::LOSS, "thread-not-stopped", message).on(thread.thread.tid));
+        diagnostics.push(Diagnostic::new(Severity::LOSS, "thread-not-stopped", message).on(tid));
     }
     if !complete {
         let message = format!(
-            "the memory could not be read within {} ms, and the process was let go: what follows may be incomplete; \
-             try again, or with a longer stop limit",
+            "the memory could not be read within {} ms, and the process was let go: what follows may be \
+             incomplete; try again",
             limit.as_millis()
         );
         diagnostics.push(Diagnostic::new(Severity::LOSS, "stop-limit", message));
@@ -330,7 +333,7 @@ pub(crate) fn read_all(
 }
 
 /// A thread whose sp is on a side stack (a signal stack, a greenlet's) left its evaluation loops on its own stack: that
-/// stack from the first of them on.
+/// stack from the innermost of them on, and some of it below, for that loop may have called further.
 fn own_stacks(python: &Python, threads: &[Thread], maps: &[Map]) -> Vec<Range> {
     let mut ranges: Vec<Range> = Vec::new();
     let mut left = MAX_STACKS;
@@ -340,7 +343,7 @@ fn own_stacks(python: &Python, threads: &[Thread], maps: &[Map]) -> Vec<Range> {
         for anchor in state.runs.iter().filter_map(|run| run.anchor) {
             let known = stack.mapping.contains(anchor) || ranges.iter().any(|range| range.contains(anchor));
             let Some(mapping) = maps::find(maps, anchor).filter(|_| !known).map(|map| map.range) else { continue };
-            let start = Address(anchor.0.saturating_sub(RED_ZONE)).max(mapping.start);
+            let start = Address(anchor.0.saturating_sub(FIRST_OF_STACK)).max(mapping.start);
             let end = Address(start.0.saturating_add(MAX_STACK.min(left))).min(mapping.end);
             left = left.saturating_sub(end.0.saturating_sub(start.0));
             ranges.push(Range { start, end });
