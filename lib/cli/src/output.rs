@@ -103,10 +103,9 @@ fn open_file(path: &Path) -> io::Result<Output> {
     Ok(Output::Renamed(BufWriter::new(file), path.to_owned()))
 }
 
-/// The system's error alone: the temporary name that tempfile adds means nothing to the user.
+/// The kind of error alone: the temporary name that tempfile adds to it means nothing to the user.
 fn without_path(error: io::Error) -> io::Error {
-    let cause = error.get_ref().and_then(|inner| inner.source()?.downcast_ref::<io::Error>()?.raw_os_error());
-    cause.map_or(error, io::Error::from_raw_os_error)
+    error.kind().into()
 }
 
 /// `/dev/fd/N`, `/dev/stdout`, `/proc/self/fd/N`: an open file, which a rename would not reach.
