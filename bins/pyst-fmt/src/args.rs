@@ -1,8 +1,7 @@
 //! The command line of `pyst-fmt`.
 
 use clap::{Parser, ValueEnum};
-use pyst_cli::StageInput;
-use std::path::PathBuf;
+use pyst_cli::{OutputArgs, StageInput};
 
 /// Renders a snapshot as text or JSON
 ///
@@ -32,12 +31,9 @@ pub struct Args {
     #[arg(long, value_enum, value_name = "WHEN", default_value_t = Color::Auto)]
     pub color: Color,
 
-    /// Write to FILE instead of standard output
-    ///
-    /// FILE is written beside its place, readable by its owner only, and renamed when it is whole. A FIFO, a device or
-    /// /dev/fd/N is written in place. "-" is standard output.
-    #[arg(short, long, value_name = "FILE")]
-    pub output: Option<PathBuf>,
+    /// Where the report goes.
+    #[command(flatten)]
+    pub output: OutputArgs,
 
     /// Print the JSON Schema of the report, and exit
     #[arg(long)]

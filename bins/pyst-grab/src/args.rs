@@ -2,7 +2,7 @@
 
 use clap::Parser;
 use pyst_capture::Target;
-use pyst_cli::{OutputArgs, UsageError};
+use pyst_cli::{SnapshotOutputArgs, UsageError};
 use std::ffi::OsString;
 use std::path::PathBuf;
 
@@ -48,7 +48,7 @@ pub struct Args {
 
     /// Where the snapshots go.
     #[command(flatten)]
-    pub output: OutputArgs,
+    pub output: SnapshotOutputArgs,
 
     /// Say how the runtime was found, how long the process was stopped, and how large the snapshot is
     #[arg(short, long)]

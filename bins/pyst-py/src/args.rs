@@ -1,7 +1,7 @@
 //! The command line of `pyst-py`.
 
 use clap::Parser;
-use pyst_cli::{OutputArgs, StageInput};
+use pyst_cli::{SnapshotOutputArgs, StageInput};
 
 /// Adds Python frames to a snapshot
 ///
@@ -17,7 +17,7 @@ pub struct Args {
 
     /// Where the snapshots go.
     #[command(flatten)]
-    pub output: OutputArgs,
+    pub output: SnapshotOutputArgs,
 
     /// Say how the runtime was found and which layout was used
     #[arg(short, long)]

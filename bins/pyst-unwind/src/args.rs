@@ -1,7 +1,7 @@
 //! The command line of `pyst-unwind`.
 
 use clap::Parser;
-use pyst_cli::{OutputArgs, StageInput};
+use pyst_cli::{SnapshotOutputArgs, StageInput};
 
 /// Adds native frames to a snapshot
 ///
@@ -24,7 +24,7 @@ pub struct Args {
 
     /// Where the snapshots go.
     #[command(flatten)]
-    pub output: OutputArgs,
+    pub output: SnapshotOutputArgs,
 
     /// Say how each stack was found and why it ends
     #[arg(short, long)]

@@ -18,7 +18,7 @@ mod usage;
 pub use exit::{Exit, Outcome};
 pub use input::{Input, InputError};
 pub use main_loop::run_main;
-pub use output::{Output, OutputArgs, OutputError, is_broken_pipe};
+pub use output::{Output, OutputArgs, OutputError, SnapshotOutputArgs, is_broken_pipe};
 pub use speech::{diagnostics_of, say, speaks_here};
 pub use stage::{StageInput, run_stage, snapshots};
 pub use usage::UsageError;
