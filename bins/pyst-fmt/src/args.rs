@@ -8,7 +8,7 @@ use pyst_cli::{OutputArgs, StageInput};
 /// Reads snapshots, merges native and Python frames by address, and prints every thread. It needs nothing but the snapshot;
 /// stages that were left out leave out their frames.
 #[derive(Parser, Clone, Debug)]
-#[command(name = "pyst-fmt", version, long_version = concat!(env!("CARGO_PKG_VERSION"), "\n", "snapshot format 1, report schema 1"))]
+#[command(name = "pyst-fmt", version, long_version = pyst_cli::long_version!())]
 #[command(after_help = "Exit status: 0 complete, 1 failed, 2 usage, 3 partial.")]
 pub struct Args {
     /// Where the snapshots come from.
@@ -64,4 +64,13 @@ pub enum Color {
     Always,
     /// Never
     Never,
+}
+
+#[cfg(test)]
+mod tests {
+    #[test]
+    fn the_version_line_names_the_report_schema() {
+        let schema = format!("report schema {}", pyst_report::model::VERSION);
+        assert!(pyst_cli::long_version!().ends_with(&schema));
+    }
 }

@@ -8,7 +8,7 @@ use pyst_cli::{SnapshotOutputArgs, StageInput};
 /// Reads snapshots, walks the interpreters, thread states and frames in each, and writes the snapshots with the Python
 /// frames added. It needs nothing but the snapshot, and commutes with pyst-unwind.
 #[derive(Parser, Clone, Debug)]
-#[command(name = "pyst-py", version, long_version = concat!(env!("CARGO_PKG_VERSION"), "\n", "snapshot format 1, report schema 1"))]
+#[command(name = "pyst-py", version, long_version = pyst_cli::long_version!())]
 #[command(after_help = "Exit status: 0 complete, 1 failed, 2 usage, 3 partial.")]
 pub struct Args {
     /// Where the snapshots come from.
