@@ -142,6 +142,11 @@ fn take_stopped(pid: u32, look: &Look, options: &Options) -> Result<Taken, Captu
     if (bytes == 0 || stopped.threads.is_empty()) && Proc::of(pid).stat().is_none_or(|stat| stat.is_zombie()) {
         return Err(CaptureError::Exited { pid });
     }
+    let mut diagnostics = stopped.diagnostics;
+    if copy.vanished() {
+        let message = format!("{}: what was read by then is here, the rest is lost", CaptureError::Exited { pid });
+        diagnostics.push(Diagnostic::new(Severity::LOSS, "process-exited", message));
+    }
     Ok(Taken {
         threads: stopped.threads,
         image: copy.into_image(),
@@ -149,7 +154,7 @@ fn take_stopped(pid: u32, look: &Look, options: &Options) -> Result<Taken, Captu
         blocking: Blocking::STOPPED,
         stopped: Some(stopped.stopped),
         bytes,
-        diagnostics: stopped.diagnostics,
+        diagnostics,
     })
 }
 

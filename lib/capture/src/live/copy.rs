@@ -30,6 +30,8 @@ pub(crate) struct Copy {
 struct Held {
     /// Set when the target runs again: nothing that is read from then on may be kept.
     closed: bool,
+    /// Set when the target was gone while it should have been read.
+    vanished: bool,
     /// Buffers made before the stop, for the first batches.
     spare: Vec<Vec<u8>>,
     chunks: Vec<Vec<u8>>,
@@ -99,7 +101,11 @@ impl Copy {
         let got = match process_vm_readv(self.pid, &mut [IoSliceMut::new(&mut chunk)], remote) {
             Ok(got) => got,
             Err(Errno::EFAULT | Errno::EIO | Errno::EINVAL) => 0,
-            Err(_) => return Err(Ended),
+            Err(_) => {
+                let mut held = self.lock();
+                held.vanished |= !held.closed;
+                return Err(Ended);
+            }
         };
         chunk.truncate(got);
         let mut held = self.lock();
@@ -134,6 +140,11 @@ impl Copy {
     /// The bytes held so far.
     pub(crate) fn bytes(&self) -> u64 {
         self.lock().bytes
+    }
+
+    /// Whether the target was gone before all was read.
+    pub(crate) fn vanished(&self) -> bool {
+        self.lock().vanished
     }
 
     /// Ends the copy: the target is about to run again.

@@ -16,11 +16,17 @@ pub(crate) struct Stat {
     pub(crate) start_ticks: u64,
 }
 
+const PF_EXITING: u64 = 0x0000_0004;
 const PF_KTHREAD: u64 = 0x0020_0000;
 
 impl Stat {
     pub(crate) fn is_kernel_thread(&self) -> bool {
         self.flags & PF_KTHREAD != 0
+    }
+
+    /// Whether it is on its way out, and its memory may be gone, though it is no zombie yet.
+    pub(crate) fn is_exiting(&self) -> bool {
+        self.flags & PF_EXITING != 0 || self.is_zombie()
     }
 
     pub(crate) fn is_zombie(&self) -> bool {

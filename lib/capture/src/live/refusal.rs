@@ -20,6 +20,11 @@ pub(crate) fn of(pid: u32, error: &io::Error) -> CaptureError {
     if own != 0 && status.uid != own {
         return CaptureError::OtherUser { pid, owner: status.uid, own };
     }
+    // The kernel refuses to trace what is on its way out in the words it has for what is forbidden. The leader of a process
+    // that is killed may be gone before its other threads.
+    if stat.is_exiting() {
+        return CaptureError::Exited { pid };
+    }
     match yama_scope() {
         Some(scope @ 1) => CaptureError::Yama {
             pid,
