@@ -10,6 +10,9 @@ use std::path::Path;
 /// As many threads are named when several have the same to say.
 const MAX_NAMED: usize = 4;
 
+/// As many messages of one kind are said in full; what befalls all threads of a process would bury everything else.
+const MAX_ALIKE: usize = 3;
+
 /// Whether this tool is the last to see the snapshot for now, and so the one that says what went wrong: its output is a
 /// file, a terminal or nothing. In a pipe the next tool will say it.
 #[must_use]
@@ -53,24 +56,48 @@ pub fn say(diagnostics: &[(Stage, Diagnostic)], verbose: bool) {
 /// Threads that have the same to say share a line.
 fn lines(diagnostics: &[(Stage, Diagnostic)], verbose: bool) -> Vec<String> {
     let mut index = HashMap::new();
-    let mut said: Vec<(Stage, &str, Vec<Tid>)> = Vec::new();
+    let mut said: Vec<Said<'_>> = Vec::new();
     for (stage, diagnostic) in diagnostics {
         if diagnostic.severity <= Severity::INFO && !verbose {
             continue;
         }
-        let message = diagnostic.message.as_str();
-        let at = *index.entry((message, diagnostic.tid.is_some())).or_insert_with(|| {
-            said.push((*stage, message, Vec::new()));
+        let Diagnostic { code, message, tid, .. } = diagnostic;
+        let at = *index.entry((message, tid.is_some())).or_insert_with(|| {
+            said.push(Said { stage: *stage, code, message, tids: Vec::new() });
             said.len() - 1
         });
-        if let Some((_, _, tids)) = said.get_mut(at) {
-            tids.extend(diagnostic.tid);
+        if let Some(said) = said.get_mut(at) {
+            said.tids.extend(tid);
         }
     }
-    let line = |(stage, message, tids): (Stage, &str, Vec<Tid>)| {
-        format!("{}: {}{}", speaker(stage), about(tids), Safe(message))
-    };
-    said.into_iter().map(line).collect()
+    let mut alike: HashMap<_, usize> = HashMap::new();
+    let mut lines = Vec::new();
+    for Said { stage, code, message, tids } in said {
+        let count = alike.entry((stage, code)).or_default();
+        *count += 1;
+        if verbose || *count <= MAX_ALIKE {
+            lines.push(format!("{}: {}{}", speaker(stage), about(tids), Safe(message)));
+        }
+    }
+    let mut rest: Vec<_> = alike.into_iter().filter(|(_, count)| !verbose && *count > MAX_ALIKE).collect();
+    rest.sort_unstable();
+    lines.extend(rest.into_iter().map(|((stage, code), count)| {
+        let more = count - MAX_ALIKE;
+        format!(
+            "{}: {more} more like that ({}): --verbose or pyst-fmt --format json has them",
+            speaker(stage),
+            Safe(code)
+        )
+    }));
+    lines
+}
+
+/// A message, and the threads it is about.
+struct Said<'a> {
+    stage: Stage,
+    code: &'a str,
+    message: &'a str,
+    tids: Vec<Tid>,
 }
 
 fn speaker(stage: Stage) -> String {
@@ -108,5 +135,21 @@ mod tests {
         ];
         assert_eq!(lines(&all, false), expected);
         assert_eq!(lines(&all, true).len(), 4);
+    }
+
+    #[test]
+    fn what_befalls_every_thread_does_not_bury_the_rest() {
+        let lost = |tid: u32| Diagnostic::new(Severity::LOSS, "lost", format!("nothing at {tid:#x}")).on(Tid(tid));
+        let mut all: Vec<_> = (1..=40).map(|tid| (Stage::PY, lost(tid))).collect();
+        all.push((Stage::UNWIND, Diagnostic::new(Severity::LOSS, "other", "the rest")));
+        let expected = [
+            "pyst-py: thread 1: nothing at 0x1",
+            "pyst-py: thread 2: nothing at 0x2",
+            "pyst-py: thread 3: nothing at 0x3",
+            "pyst-unwind: the rest",
+            "pyst-py: 37 more like that (lost): --verbose or pyst-fmt --format json has them",
+        ];
+        assert_eq!(lines(&all, false), expected);
+        assert_eq!(lines(&all, true).len(), 41);
     }
 }
