@@ -1,5 +1,6 @@
 //! What the text says of a core file: the header that PyStack prints, without its two errors there.
 
+use crate::random::{Random, seed};
 use anyhow::{Context, Result, ensure};
 use nix::sys::signal::Signal;
 use pyst_tests::{
@@ -110,6 +111,47 @@ fn cut(target: &Target, core: &Path) -> Result<()> {
         ensure!(last.stderr.contains("truncated") && last.stderr.contains("bytes are missing"), "{what}");
     }
     Ok(())
+}
+
+#[test]
+fn a_core_with_bytes_changed_at_random_is_survived() {
+    let scenario = Scenario::new("damaged core");
+    let interpreter = &interpreters()[0];
+    let seed = seed();
+    if let Err(reason) = kernel_cores_are_files() {
+        return scenario.skip("all", &reason);
+    }
+    scenario.on(&format!("seed {seed}"), || {
+        let mut target = Target::start(interpreter, "eight_threads.py", &[])?;
+        let core = std::fs::read(kernel_core(&mut target, Signal::SIGABRT)?)?;
+        let mut random = Random(seed);
+        let file = target.folder().join("damaged");
+        for round in 0..60 {
+            let mut damaged = core.clone();
+            // Headers and notes come first; after them, memory.
+            let reach = if round % 2 == 0 { 16 << 10 } else { damaged.len() };
+            for _ in 0..=random.below(40) {
+                let at = random.below(reach);
+                damaged[at] = if random.below(2) == 0 { 0xff } else { damaged[at] ^ (1 << random.below(8)) };
+            }
+            std::fs::write(&file, &damaged)?;
+            let snapshot = grab([&file])?;
+            let outputs = Pipeline::from_snapshot_only(&["--all-threads"]).run(&snapshot.stdout)?;
+            for output in [&snapshot].into_iter().chain(&outputs) {
+                ensure!(
+                    matches!(output.status, Some(0 | 1 | 3)),
+                    "round {round}: {:?} {}",
+                    output.status,
+                    output.stderr
+                );
+                ensure!(!output.stderr.contains("panicked"), "round {round}: {}", output.stderr);
+            }
+            let said = outputs.last().context("no output")?;
+            ensure!(said.status == Some(0) || !said.stderr.is_empty(), "round {round}: not a word");
+        }
+        Ok(())
+    });
+    scenario.finish();
 }
 
 fn text_of(arguments: &[PathBuf]) -> Result<String> {

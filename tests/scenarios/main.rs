@@ -3,6 +3,7 @@
 #![allow(clippy::unwrap_used, clippy::expect_used, clippy::indexing_slicing, clippy::panic)]
 
 mod command_line;
+mod company;
 mod cores;
 mod empty_root;
 mod errors;
@@ -12,6 +13,7 @@ mod golden;
 mod lifecycle;
 mod merge;
 mod oracles;
+mod random;
 mod replay;
 mod sizes;
 mod specification;

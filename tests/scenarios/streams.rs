@@ -1,9 +1,9 @@
 //! Streams that are empty, cut off, damaged, or something else: a clear line, the right exit status, no panic, no hang.
 
+use crate::random::{Random, seed};
 use anyhow::{Context, Result, ensure};
 use pyst_tests::{Output, Pipeline, Report, Scenario, Target, Tool, grab, interpreters, run_with_input, tool};
 use std::collections::HashMap;
-use std::time::{SystemTime, UNIX_EPOCH};
 
 fn snapshot() -> Result<(Target, Vec<u8>)> {
     let target = Target::start(&interpreters()[0], "five_frames.py", &[])?;
@@ -102,9 +102,7 @@ fn a_stream_that_is_cut_off_anywhere() {
 #[test]
 fn a_stream_with_bytes_changed_at_random() {
     let scenario = Scenario::new("error: damaged stream");
-    let seed = std::env::var("PYST_TEST_SEED").ok().and_then(|seed| seed.parse().ok());
-    let seed = seed.unwrap_or_else(|| SystemTime::now().duration_since(UNIX_EPOCH).map_or(1, |now| now.as_secs()));
-    scenario.figure("seed", &format!("PYST_TEST_SEED={seed}"));
+    let seed = seed();
     scenario.on(&format!("seed {seed}"), || {
         let (_target, snapshot) = snapshot()?;
         let mut random = Random(seed);
@@ -128,7 +126,7 @@ fn a_stream_with_bytes_changed_at_random() {
 #[test]
 fn payloads_changed_at_random_behind_right_checksums() {
     let scenario = Scenario::new("hostile payloads");
-    let seed = std::env::var("PYST_TEST_SEED").ok().and_then(|seed| seed.parse().ok()).unwrap_or(20_240_229);
+    let seed = seed();
     scenario.on(&format!("seed {seed}"), || {
         let (_target, snapshot) = snapshot()?;
         let clean = pyst_snapshot::StreamReader::new(&snapshot[..]).next().context("no snapshot")??;
@@ -156,17 +154,4 @@ fn payloads_changed_at_random_behind_right_checksums() {
         Ok(())
     });
     scenario.finish();
-}
-
-/// SplitMix64: enough for choosing bytes, and the same everywhere for a seed.
-struct Random(u64);
-
-impl Random {
-    fn below(&mut self, limit: usize) -> usize {
-        self.0 = self.0.wrapping_add(0x9e37_79b9_7f4a_7c15);
-        let mut mixed = self.0;
-        mixed = (mixed ^ (mixed >> 30)).wrapping_mul(0xbf58_476d_1ce4_e5b9);
-        mixed = (mixed ^ (mixed >> 27)).wrapping_mul(0x94d0_49bb_1331_11eb);
-        usize::try_from((mixed ^ (mixed >> 31)) % limit as u64).unwrap()
-    }
 }

@@ -47,15 +47,19 @@ impl Interpreter {
     /// A command that runs it: in its root, if it has one, and with nothing of the caller's environment.
     #[must_use]
     pub fn command(&self) -> Command {
-        let mut command = match &self.root {
-            Some(root) => {
-                let mut command = Command::new("/usr/sbin/chroot");
-                command.arg(root).arg(&self.exe);
-                command
-            }
-            None => Command::new(&self.exe),
-        };
-        command.env_clear().env("PATH", "/usr/bin:/bin").env("LC_ALL", "C.UTF-8").env("HOME", "/tmp");
+        self.command_through(&[])
+    }
+
+    /// The same through a command that takes another one as its last arguments.
+    pub(crate) fn command_through(&self, prefix: &[&str]) -> Command {
+        let mut words: Vec<OsString> = prefix.iter().map(OsString::from).collect();
+        if let Some(root) = &self.root {
+            words.extend(["/usr/sbin/chroot".into(), root.into()]);
+        }
+        words.push(self.exe.clone().into());
+        let mut command = Command::new(&words[0]);
+        command.args(&words[1..]);
+        command.env_clear().env("PATH", "/usr/sbin:/usr/bin:/sbin:/bin").env("LC_ALL", "C.UTF-8").env("HOME", "/tmp");
         command.envs(self.env.iter().map(|(name, value)| (name, value)));
         command
     }

@@ -9,13 +9,14 @@ use serde::Deserialize;
 use std::collections::BTreeMap;
 use std::fs;
 use std::path::{Path, PathBuf};
-use std::process::Stdio;
+use std::process::{ExitStatus, Stdio};
 use std::time::Duration;
 use tempfile::TempDir;
 
 /// A target program that runs and has blocked where its test wants it.
 #[derive(Debug)]
 pub struct Target {
+    pid: u32,
     // Ended before its folder is removed: fields drop in order.
     child: Child,
     folder: TempDir,
@@ -60,12 +61,45 @@ impl Target {
     /// # Errors
     /// It does not get there.
     pub fn start_as(interpreter: &Interpreter, script: &str, name: &str, arguments: &[&str]) -> Result<Target> {
+        let target = Target::launch(interpreter, script, name, arguments, &[])?;
+        target.wait_until_asleep()?;
+        Ok(target)
+    }
+
+    /// Starts a script that does not sleep, and waits until it says that it is ready.
+    ///
+    /// # Errors
+    /// It does not get there.
+    pub fn start_awake(interpreter: &Interpreter, script: &str) -> Result<Target> {
+        Target::launch(interpreter, script, script, &[], &[])
+    }
+
+    /// Starts a script through a command that takes the interpreter's command line as its last arguments, and has it as
+    /// its child, like `unshare --fork`.
+    ///
+    /// # Errors
+    /// It does not get there.
+    pub fn start_through(prefix: &[&str], interpreter: &Interpreter, script: &str) -> Result<Target> {
+        let mut target = Target::launch(interpreter, script, script, &[], prefix)?;
+        let children = fs::read_to_string(format!("/proc/{0}/task/{0}/children", target.child.pid()))?;
+        target.pid = children.trim().parse().with_context(|| format!("not one child: {children}"))?;
+        target.wait_until_asleep()?;
+        Ok(target)
+    }
+
+    fn launch(
+        interpreter: &Interpreter,
+        script: &str,
+        name: &str,
+        arguments: &[&str],
+        prefix: &[&str],
+    ) -> Result<Target> {
         let folder = tempfile::Builder::new().prefix("pyst-target-").tempdir_in(interpreter.temporary())?;
         for (from, to) in [("account.py", "account.py"), (script, name)] {
             fs::copy(targets_dir().join(from), folder.path().join(to)).with_context(|| format!("copying {from}"))?;
         }
         let inside = interpreter.inside(folder.path());
-        let mut command = interpreter.command();
+        let mut command = interpreter.command_through(prefix);
         command.arg("-u").arg(inside.join(name)).args(arguments).env("PYST_TARGET_DIR", &inside);
         command.stdin(Stdio::null()).stdout(Stdio::null()).stderr(fs::File::create(folder.path().join("stderr.txt"))?);
         let mut child = Child::spawn(&mut command)?;
@@ -76,15 +110,13 @@ impl Target {
         let complaint = || fs::read_to_string(folder.path().join("stderr.txt")).unwrap_or_default();
         ensure!(ready, "the target {script} ended: {}", complaint());
         let account = serde_json::from_slice(&fs::read(&path)?).context("the target's account")?;
-        let target = Target { child, folder, account };
-        target.wait_until_asleep()?;
-        Ok(target)
+        Ok(Target { pid: child.pid(), child, folder, account })
     }
 
     /// Its pid.
     #[must_use]
     pub fn pid(&self) -> u32 {
-        self.child.pid()
+        self.pid
     }
 
     /// What it said of itself.
@@ -104,12 +136,17 @@ impl Target {
     /// # Errors
     /// It has ended.
     pub fn signal(&self, signal: Signal) -> Result<()> {
-        self.child.signal(signal)
+        Ok(nix::sys::signal::kill(nix::unistd::Pid::from_raw(i32::try_from(self.pid)?), signal)?)
     }
 
     /// Whether it has ended.
     pub fn has_ended(&mut self) -> bool {
-        self.child.ended().is_some()
+        self.ended().is_some()
+    }
+
+    /// Its exit status, once it has ended.
+    pub fn ended(&mut self) -> Option<ExitStatus> {
+        self.child.ended()
     }
 
     /// The state letter of `/proc/PID/stat`.

@@ -79,12 +79,13 @@ fn folder() -> &'static Path {
     })
 }
 
-/// Runs `pyst-grab` with `arguments`; its standard output is the snapshot.
+/// Runs `pyst-grab` with `arguments`; its standard output is the snapshot. The limit of the stop is one that a machine busy with
+/// other tests does not reach.
 ///
 /// # Errors
 /// It cannot be run, or hangs.
 pub fn grab<A: AsRef<OsStr>>(arguments: impl IntoIterator<Item = A>) -> Result<Output> {
-    run_with_input(tool(Tool::Grab).args(arguments), &[])
+    run_with_input(tool(Tool::Grab).arg("--stop-limit=10000").args(arguments), &[])
 }
 
 /// A way through the stages after `pyst-grab`.
@@ -161,10 +162,17 @@ impl Output {
     /// It is not; the error has what was said of it.
     pub fn snapshot(self) -> Result<Vec<u8>> {
         if self.status != Some(0) {
-            // In a pipe it is the last tool that speaks.
-            let said = run_with_input(&mut tool(Tool::Fmt), &self.stdout)?.stderr;
-            bail!("pyst-grab: exit status {:?}: {} {}", self.status, self.stderr.trim(), said.trim());
+            bail!("pyst-grab: exit status {:?}: {}", self.status, self.said()?);
         }
         Ok(self.stdout)
+    }
+
+    /// What is said of a snapshot, by whichever tool: in a pipe it is the last one.
+    ///
+    /// # Errors
+    /// `pyst-fmt` cannot be run.
+    pub fn said(&self) -> Result<String> {
+        let said = run_with_input(&mut tool(Tool::Fmt), &self.stdout)?.stderr;
+        Ok(format!("{} {}", self.stderr.trim(), said.trim()))
     }
 }
