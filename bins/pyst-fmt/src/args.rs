@@ -1,15 +1,14 @@
 //! The command line of `pyst-fmt`.
 
 use clap::{Parser, ValueEnum};
-use pyst_cli::StageInput;
-use std::path::PathBuf;
+use pyst_cli::{OutputArgs, StageInput};
 
 /// Renders a snapshot as text or JSON
 ///
 /// Reads snapshots, merges native and Python frames by address, and prints every thread. It needs nothing but the snapshot;
 /// stages that were left out leave out their frames.
 #[derive(Parser, Clone, Debug)]
-#[command(name = "pyst-fmt", version, long_version = concat!(env!("CARGO_PKG_VERSION"), "\n", "snapshot format 1, report schema 1"))]
+#[command(name = "pyst-fmt", version, long_version = pyst_cli::long_version!())]
 #[command(after_help = "Exit status: 0 complete, 1 failed, 2 usage, 3 partial.")]
 pub struct Args {
     /// Where the snapshots come from.
@@ -32,12 +31,9 @@ pub struct Args {
     #[arg(long, value_enum, value_name = "WHEN", default_value_t = Color::Auto)]
     pub color: Color,
 
-    /// Write to FILE instead of standard output
-    ///
-    /// FILE is written beside its place, readable by its owner only, and renamed when it is whole. A FIFO, a device or
-    /// /dev/fd/N is written in place. "-" is standard output.
-    #[arg(short, long, value_name = "FILE")]
-    pub output: Option<PathBuf>,
+    /// Where the report goes.
+    #[command(flatten)]
+    pub output: OutputArgs,
 
     /// Print the JSON Schema of the report, and exit
     #[arg(long)]
@@ -68,4 +64,13 @@ pub enum Color {
     Always,
     /// Never
     Never,
+}
+
+#[cfg(test)]
+mod tests {
+    #[test]
+    fn the_version_line_names_the_report_schema() {
+        let schema = format!("report schema {}", pyst_report::model::VERSION);
+        assert!(pyst_cli::long_version!().ends_with(&schema));
+    }
 }

@@ -17,15 +17,14 @@ use std::io::{IsTerminal, Write, stdout};
 /// # Errors
 /// There is no input, or the output cannot be written.
 pub fn run(args: &Args) -> anyhow::Result<Exit> {
-    let output = OutputArgs { output: args.output.clone(), force: false };
     if args.schema {
-        let mut out = output.open()?;
+        let mut out = args.output.open()?;
         out.write_all(schema::generate().as_bytes())?;
         out.finish()?;
         return Ok(Exit::Complete);
     }
     let input = args.input.open()?;
-    let mut out = output.open()?;
+    let mut out = args.output.open()?;
     let mut outcome = Outcome::default();
     let mut snapshots = snapshots(input).peekable();
     let mut index = 0;
@@ -38,7 +37,7 @@ pub fn run(args: &Args) -> anyhow::Result<Exit> {
             let options = text::Options {
                 native_internals: args.native_internals,
                 all_threads: args.all_threads,
-                color: colored(args.color, &output),
+                color: colored(args.color, &args.output),
                 snapshot: several.then_some(index),
             };
             write(&report, args.format, &options, &mut out).context("cannot write the report")?;

@@ -2,7 +2,7 @@
 
 use clap::Parser;
 use pyst_capture::Target;
-use pyst_cli::{OutputArgs, UsageError};
+use pyst_cli::{SnapshotOutputArgs, UsageError};
 use std::ffi::OsString;
 use std::path::PathBuf;
 
@@ -14,7 +14,7 @@ use std::path::PathBuf;
 ///
 /// A snapshot holds the target's stacks and Python frames: treat it as you would treat a core file.
 #[derive(Parser, Clone, Debug)]
-#[command(name = "pyst-grab", version, long_version = concat!(env!("CARGO_PKG_VERSION"), "\n", "snapshot format 1, report schema 1"))]
+#[command(name = "pyst-grab", version, long_version = pyst_cli::long_version!())]
 #[command(override_usage = "pyst-grab [OPTIONS] PID\n       pyst-grab [OPTIONS] CORE [EXE]")]
 #[command(after_help = "Exit status: 0 complete, 1 failed, 2 usage, 3 partial.")]
 pub struct Args {
@@ -48,7 +48,7 @@ pub struct Args {
 
     /// Where the snapshots go.
     #[command(flatten)]
-    pub output: OutputArgs,
+    pub output: SnapshotOutputArgs,
 
     /// Say how the runtime was found, how long the process was stopped, and how large the snapshot is
     #[arg(short, long)]

@@ -31,8 +31,8 @@ pub fn run(args: &Args) -> anyhow::Result<Exit> {
         Err(error) => failed_snapshot(&error, &options),
     };
     // A file is for a snapshot to keep: a failure leaves an earlier one alone.
-    if !(failed && args.output.path().is_some()) {
-        let mut out = args.output.open()?;
+    if !(failed && args.output.to.path().is_some()) {
+        let mut out = args.output.to.open()?;
         write_snapshot(&snapshot, &mut out).context("cannot write the snapshot")?;
         out.finish()?;
     }
@@ -40,7 +40,7 @@ pub fn run(args: &Args) -> anyhow::Result<Exit> {
     if args.verbose {
         describe(&snapshot);
     }
-    if args.verbose || speaks_here(args.output.path()) {
+    if args.verbose || speaks_here(args.output.to.path()) {
         say(&diagnostics, args.verbose);
     }
     let mut outcome = Outcome::default();

@@ -16,7 +16,7 @@ use pyst_snapshot::payload::{Diagnostic, FoundRuntime, Python, Runtime, Severity
 pub fn run(args: &Args) -> anyhow::Result<Exit> {
     args.output.refuse_terminal()?;
     let input = args.input.open()?;
-    run_stage(Stage::PY, input, &args.output, args.verbose, |snapshot| add_python(snapshot, args.verbose))
+    run_stage(Stage::PY, input, &args.output.to, args.verbose, |snapshot| add_python(snapshot, args.verbose))
 }
 
 fn add_python(snapshot: &mut Snapshot, verbose: bool) -> Vec<Diagnostic> {

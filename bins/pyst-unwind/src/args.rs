@@ -1,7 +1,7 @@
 //! The command line of `pyst-unwind`.
 
 use clap::Parser;
-use pyst_cli::{OutputArgs, StageInput};
+use pyst_cli::{SnapshotOutputArgs, StageInput};
 
 /// Adds native frames to a snapshot
 ///
@@ -11,7 +11,7 @@ use pyst_cli::{OutputArgs, StageInput};
 /// Everything it needs travels in the snapshot. What a snapshot lacks is looked up in the files of this machine where their
 /// build-ids match, unless --snapshot-only forbids it.
 #[derive(Parser, Clone, Debug)]
-#[command(name = "pyst-unwind", version, long_version = concat!(env!("CARGO_PKG_VERSION"), "\n", "snapshot format 1, report schema 1"))]
+#[command(name = "pyst-unwind", version, long_version = pyst_cli::long_version!())]
 #[command(after_help = "Exit status: 0 complete, 1 failed, 2 usage, 3 partial.")]
 pub struct Args {
     /// Where the snapshots come from.
@@ -24,7 +24,7 @@ pub struct Args {
 
     /// Where the snapshots go.
     #[command(flatten)]
-    pub output: OutputArgs,
+    pub output: SnapshotOutputArgs,
 
     /// Say how each stack was found and why it ends
     #[arg(short, long)]

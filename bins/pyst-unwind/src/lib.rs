@@ -18,7 +18,7 @@ use pyst_snapshot::payload::{Diagnostic, Native, Severity, Stage};
 pub fn run(args: &Args) -> anyhow::Result<Exit> {
     args.output.refuse_terminal()?;
     let input = args.input.open()?;
-    run_stage(Stage::UNWIND, input, &args.output, args.verbose, |snapshot| add_native(snapshot, args))
+    run_stage(Stage::UNWIND, input, &args.output.to, args.verbose, |snapshot| add_native(snapshot, args))
 }
 
 fn add_native(snapshot: &mut Snapshot, args: &Args) -> Vec<Diagnostic> {

@@ -9,7 +9,7 @@ use pyst_snapshot::payload::{Diagnostic, Map, Module, ModuleFile, Modules};
 use pyst_snapshot::{Address, Bias, Bytes, Range};
 use std::fs::File;
 use std::os::unix::fs::OpenOptionsExt;
-use std::path::Path;
+use std::path::{Path, PathBuf};
 
 /// The most modules that are looked at. Processes with a thousand exist.
 const MAX_MODULES: usize = 8192;
@@ -34,6 +34,9 @@ pub(crate) struct FoundFile {
 pub(crate) trait Finder {
     /// The file of `maps`, which are a module's, ascending, and at least one.
     fn find(&self, maps: &[Map]) -> FoundFile;
+
+    /// Where a path of the target's file system may lead.
+    fn in_roots(&self, path: &[u8]) -> Vec<PathBuf>;
 }
 
 /// The modules of a target with their files, both in the same order.
@@ -124,7 +127,17 @@ fn load_file(maps: &[Map], memory: &dyn Memory, finder: &dyn Finder, budget: &mu
     if rebuilt.is_some() {
         module.file = ModuleFile::DELETED;
     }
-    Loaded { module, file: found.file.or(rebuilt.map(|rebuilt| rebuilt.file)), complaint: found.complaint }
+    let file = found.file.or(rebuilt.map(|rebuilt| rebuilt.file));
+    Loaded { module, file: file.map(|file| with_debug_file(file, finder)), complaint: found.complaint }
+}
+
+/// The file with the symbols that its distribution stripped from it, if those are installed. Most of libc's functions have
+/// no other name.
+fn with_debug_file(file: ElfFile, finder: &dyn Finder) -> ElfFile {
+    let Some(path) = file.debug_file_path() else { return file };
+    let open = |path: PathBuf| ElfFile::open(open_regular(&path).ok()?).ok();
+    let debug = finder.in_roots(path.as_bytes()).into_iter().find_map(open);
+    file.with_debug_file(debug)
 }
 
 /// The vDSO is an ELF file that the kernel maps and that is nowhere on disk.

@@ -18,19 +18,24 @@ mod usage;
 pub use exit::{Exit, Outcome};
 pub use input::{Input, InputError};
 pub use main_loop::run_main;
-pub use output::{Output, OutputArgs, OutputError, is_broken_pipe};
+pub use output::{Output, OutputArgs, OutputError, SnapshotOutputArgs, is_broken_pipe};
 pub use speech::{diagnostics_of, say, speaks_here};
 pub use stage::{StageInput, run_stage, snapshots};
 pub use usage::UsageError;
 
-/// The second line of every tool's `--version`.
-pub const SCHEMA_VERSIONS: &str = "snapshot format 1, report schema 1";
+/// What every tool's `--version` prints after its name: its version, and those of what it reads and writes.
+#[macro_export]
+macro_rules! long_version {
+    () => {
+        concat!(env!("CARGO_PKG_VERSION"), "\nsnapshot format 1, report schema 1")
+    };
+}
 
 #[cfg(test)]
 mod tests {
     #[test]
     fn the_version_line_names_the_snapshot_format() {
         let format = format!("snapshot format {}", pyst_snapshot::FORMAT_VERSION);
-        assert!(super::SCHEMA_VERSIONS.starts_with(&format));
+        assert!(long_version!().contains(&format));
     }
 }

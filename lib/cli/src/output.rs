@@ -16,10 +16,29 @@ pub struct OutputArgs {
     /// /dev/fd/N is written in place. "-" is standard output.
     #[arg(short, long, value_name = "FILE")]
     pub output: Option<PathBuf>,
+}
+
+/// Options of every tool that writes snapshots.
+#[derive(Args, Clone, Debug, Default)]
+pub struct SnapshotOutputArgs {
+    /// Where to.
+    #[command(flatten)]
+    pub to: OutputArgs,
 
     /// Write a binary snapshot even to a terminal
     #[arg(long)]
     pub force: bool,
+}
+
+impl SnapshotOutputArgs {
+    /// Checks that binary output has somewhere to go, before any work is done for it.
+    ///
+    /// # Errors
+    /// It would go to a terminal, and nobody insisted.
+    pub fn refuse_terminal(&self) -> Result<(), OutputError> {
+        let terminal = self.to.path().is_none() && stdout().is_terminal();
+        if terminal && !self.force { Err(OutputError::Terminal) } else { Ok(()) }
+    }
 }
 
 /// Why there is nowhere to write to.
@@ -64,15 +83,6 @@ impl OutputArgs {
     #[must_use]
     pub fn path(&self) -> Option<&Path> {
         self.output.as_deref().filter(|path| *path != Path::new("-"))
-    }
-
-    /// Checks that binary output has somewhere to go, before any work is done for it.
-    ///
-    /// # Errors
-    /// It would go to a terminal, and nobody insisted.
-    pub fn refuse_terminal(&self) -> Result<(), OutputError> {
-        let terminal = self.path().is_none() && stdout().is_terminal();
-        if terminal && !self.force { Err(OutputError::Terminal) } else { Ok(()) }
     }
 
     /// Opens the output.
@@ -164,7 +174,7 @@ mod tests {
     fn a_file_appears_whole_private_and_under_its_name_only() {
         let folder = tempfile::tempdir().unwrap();
         let path = folder.path().join("hang.pyst");
-        let args = OutputArgs { output: Some(path.clone()), force: false };
+        let args = OutputArgs { output: Some(path.clone()) };
         let mut out = args.open().unwrap();
         out.write_all(b"half").unwrap();
         assert!(!path.exists());
@@ -182,7 +192,7 @@ mod tests {
 
     #[test]
     fn a_device_is_written_in_place() {
-        let args = OutputArgs { output: Some("/dev/null".into()), force: false };
+        let args = OutputArgs { output: Some("/dev/null".into()) };
         assert!(matches!(args.open().unwrap(), Output::InPlace(..)));
         assert!(is_descriptor(Path::new("/dev/fd/3")));
     }

@@ -93,6 +93,10 @@ impl Finder for CoreFiles<'_> {
             }
         }
     }
+
+    fn in_roots(&self, path: &[u8]) -> Vec<PathBuf> {
+        vec![Path::new("/").join(OsStr::from_bytes(path.strip_prefix(b"/").unwrap_or(path)))]
+    }
 }
 
 impl CoreFiles<'_> {

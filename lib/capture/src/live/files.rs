@@ -46,15 +46,15 @@ impl Finder for LiveFiles<'_> {
             None => FoundFile { status, file: None, path, complaint: None },
         }
     }
+
+    /// As the target sees it, and as we do.
+    fn in_roots(&self, path: &[u8]) -> Vec<PathBuf> {
+        let relative = Path::new(OsStr::from_bytes(path.strip_prefix(b"/").unwrap_or(path)));
+        vec![self.proc.path(Path::new("root").join(relative)), Path::new("/").join(relative)]
+    }
 }
 
 impl LiveFiles<'_> {
-    /// Where a path may lead: as the target sees it, and as we do.
-    fn in_roots(&self, path: &[u8]) -> [PathBuf; 2] {
-        let relative = OsStr::from_bytes(path.strip_prefix(b"/").unwrap_or(path));
-        [self.proc.path(Path::new("root").join(relative)), PathBuf::from(OsStr::from_bytes(path))]
-    }
-
     fn open_in_roots(&self, path: &[u8], map: &Map) -> Option<File> {
         self.in_roots(path).iter().find_map(|path| open_regular(path).ok().filter(|file| is_inode_of(file, map)))
     }
