@@ -32,6 +32,13 @@ pub(crate) const LIVE_ARCH: Arch = Arch::X86_64;
 /// How long looking and stopping may take together. It is bounded only because a read of memory can block for ever.
 const LOOK_LIMIT: Duration = Duration::from_secs(60);
 
+/// How often a target is stopped at most. At a few instructions of every call the interpreter's own links are not whole: a
+/// stop there, one of some hundreds, is worth another. A damaged target costs them all.
+const STOPS: usize = 3;
+
+/// How long it runs between two stops: long enough for a thread that has no processor to get one, most of the time.
+const BETWEEN_STOPS: Duration = Duration::from_millis(1);
+
 /// Buffers made ready for the stack of each thread.
 const EXPECTED_STACK: u64 = 16 << 10;
 
@@ -74,7 +81,7 @@ fn capture_here(pid: u32, options: &Options, released: &Sender<()>) -> Result<Sn
     };
     look.renew_modules();
     let _ = released.send(());
-    let Taken { mut threads, image, captured_at, blocking, stopped, diagnostics, bytes } = taken;
+    let Taken { mut threads, image, captured_at, blocking, stopped, diagnostics, bytes, unsettled: _ } = taken;
     name_newcomers(pid, &mut threads);
     let capture = Capture {
         captured_at_ns: nanoseconds(captured_at),
@@ -100,13 +107,23 @@ fn capture_here(pid: u32, options: &Options, released: &Sender<()>) -> Result<Sn
     finish::finish(facts, options)
 }
 
+/// The threads with the leader in front. Thread ids wrap around, so a thread that is about to exit may have a lower one.
+fn leader_first(pid: u32, threads: &[Thread]) -> Vec<Thread> {
+    let mut threads = threads.to_vec();
+    threads.sort_by_key(|thread| (thread.tid != Tid(pid), thread.tid));
+    threads
+}
+
 /// What was taken from the target.
 struct Taken {
     threads: Vec<Thread>,
     image: Image<'static>,
     captured_at: SystemTime,
     blocking: Blocking,
+    /// How long the target was stopped, in all.
     stopped: Option<Duration>,
+    /// Whether a thread was at a moment at which its Python frames do not hold together.
+    unsettled: bool,
     bytes: u64,
     diagnostics: Vec<Diagnostic>,
 }
@@ -117,11 +134,29 @@ fn expected_copy(look: &Look) -> Copy {
 }
 
 fn take_stopped(pid: u32, look: &Look, options: &Options) -> Result<Taken, CaptureError> {
+    let mut taken = stop_once(pid, look, options)?;
+    for _ in 1..STOPS {
+        if !taken.unsettled || !taken.diagnostics.is_empty() {
+            break;
+        }
+        std::thread::sleep(BETWEEN_STOPS);
+        // It may exit, or get another tracer, while it runs; then the first time is as good as it gets.
+        let Ok(again) = stop_once(pid, look, options) else { break };
+        if again.blocking != taken.blocking || !again.diagnostics.is_empty() {
+            break;
+        }
+        let lost = taken.stopped.zip(again.stopped).map(|(before, now)| before + now);
+        taken = Taken { stopped: lost, ..again };
+    }
+    Ok(taken)
+}
+
+fn stop_once(pid: u32, look: &Look, options: &Options) -> Result<Taken, CaptureError> {
     let copy = expected_copy(look);
     let task_directory = File::open(look.proc.path("task")).map_err(|error| refusal::of(pid, &error))?;
     let plan = stop::Plan {
         task_directory,
-        threads: look.threads.clone(),
+        threads: leader_first(pid, &look.threads),
         maps: Arc::clone(&look.maps),
         prediction: look.prediction.clone(),
         runtime: look.runtime.found.clone(),
@@ -153,6 +188,7 @@ fn take_stopped(pid: u32, look: &Look, options: &Options) -> Result<Taken, Captu
         captured_at: stopped.captured_at,
         blocking: Blocking::STOPPED,
         stopped: Some(stopped.stopped),
+        unsettled: stopped.unsettled,
         bytes,
         diagnostics,
     })
@@ -181,6 +217,7 @@ fn take_running(pid: u32, look: &Look, tracer: u32) -> Result<Taken, CaptureErro
         captured_at,
         blocking: Blocking::NOT_STOPPED,
         stopped: None,
+        unsettled: false,
         diagnostics: vec![Diagnostic::new(Severity::LOSS, "already-traced", message)],
     })
 }

@@ -19,6 +19,10 @@ pub(crate) struct Chain {
     pub(crate) problem: Option<String>,
     /// The innermost loop's frames were none: how many it seemed to have, and what was wrong with them.
     pub(crate) left_out: Option<(usize, Option<String>)>,
+    /// The innermost loop had frames, and nothing leads to them.
+    pub(crate) lost_innermost: bool,
+    /// Whether the innermost frame was just being made: its link to the next may not have been written yet.
+    pub(crate) being_made: bool,
     /// How many of the frames are in a run.
     assigned: usize,
     /// Whether it led to the frame that the second loop is in.
@@ -42,6 +46,8 @@ pub(crate) enum ChainError {
     TooMany(usize),
     #[error("it was just entering a Python function, and nothing leads to its frames at that moment")]
     Entering,
+    #[error("the frame at {0} was just being entered or left, and did not lead to its caller at that moment")]
+    Cut(Address),
 }
 
 /// A native evaluation loop.

@@ -58,7 +58,9 @@ impl<'a> Frames<'a> {
         chain.end = match &result {
             Ok(()) => FrameChainEnd::COMPLETE,
             Err(ChainError::Read(error) | ChainError::Code { error: CodeError::Read(error), .. }) => end_for(*error),
-            Err(ChainError::Code { .. } | ChainError::NoFrame(_) | ChainError::Entering) => FrameChainEnd::INVALID,
+            Err(ChainError::Code { .. } | ChainError::NoFrame(_) | ChainError::Entering | ChainError::Cut(_)) => {
+                FrameChainEnd::INVALID
+            }
             Err(ChainError::Loop(_)) => FrameChainEnd::LOOP,
             Err(ChainError::TooMany(_)) => FrameChainEnd::FRAME_LIMIT,
         };
@@ -82,6 +84,7 @@ impl<'a> Frames<'a> {
             _ if !first.contradicts(&result, loops.get(1)) => {}
             // What the only loop runs is partly lost; the rest of it is as good as any.
             ([_, Loop { anchor: None, .. }], Err(_)) if !first.frames.is_empty() => {}
+            ([_, Loop { anchor: None, .. }], Err(ChainError::Cut(_))) => {}
             _ => return self.without_entered(chain, &loops, first, result),
         }
         *chain = first;
@@ -114,6 +117,7 @@ impl<'a> Frames<'a> {
                 }
                 let problem = result.as_ref().err().map(ToString::to_string);
                 next.left_out = Some((first.frames.len(), problem));
+                next.lost_innermost = matches!(result, Err(ChainError::Cut(_)));
                 *chain = next;
                 return Ok(());
             }
@@ -170,6 +174,7 @@ impl<'a> Frames<'a> {
     ) -> Result<(), ChainError> {
         let mut cycles = Cycles::default();
         let mut address = first;
+        let mut without_shim = None;
         while !address.is_null() {
             if chain.frames.len() >= FRAMES_OF_A_THREAD || self.left == 0 {
                 return Err(ChainError::TooMany(chain.frames.len()));
@@ -184,14 +189,23 @@ impl<'a> Frames<'a> {
             match self.layout.semantics.runs {
                 Runs::Shims { owner } if owner == frame.owner => {
                     chain.close_run(Some(address), AnchorKind::SHIM_FRAME);
+                    without_shim = None;
+                    address = frame.previous;
+                    continue;
                 }
                 // Not there yet, or not any more.
                 _ if self.chunks.is_free(address) => {}
                 _ => self.add(chain, address, &frame)?,
             }
+            without_shim = Some(address);
             address = frame.previous;
         }
-        Ok(())
+        match (without_shim, self.layout.semantics.runs) {
+            // Below the outermost frame there is a shim. A generator has no caller an instruction before the interpreter
+            // takes it for what runs, or after; a new frame may not have one yet.
+            (Some(last), Runs::Shims { .. }) => Err(ChainError::Cut(last)),
+            _ => Ok(()),
+        }
     }
 
     /// Adds a frame to the chain, unless Python would not show it.
@@ -210,6 +224,7 @@ impl<'a> Frames<'a> {
         if !complete {
             // _PyFrame_IsIncomplete: it is just being made, or it is the interpreter's own (the one that checks what
             // __init__ returns).
+            chain.being_made |= chain.frames.is_empty() && chain.runs.is_empty();
             return Ok(());
         }
         let location = self.codes.location(id, offset);

@@ -27,7 +27,7 @@ pub fn walk_snapshot(snapshot: &Snapshot) -> (Option<Python>, Vec<Diagnostic>) {
     };
     let (memory, errors) = Image::of_snapshot(snapshot);
     diagnostics.extend(errors.iter().map(section_lost));
-    let Walked { python, diagnostics: mut walked } = walk(&found, &threads.threads, &memory);
+    let Walked { python, diagnostics: mut walked, .. } = walk(&found, &threads.threads, &memory);
     let unknown = walked.iter_mut().find(|diagnostic| diagnostic.code == VERSION_UNKNOWN);
     if let Some(unknown) = unknown {
         if capture.python_only() {

@@ -38,6 +38,9 @@ pub struct Walked {
     pub python: Python,
     /// What could not be had.
     pub diagnostics: Vec<Diagnostic>,
+    /// Whether a thread was at one of the instructions that enter or leave a function, at which its frames do not hold
+    /// together. A moment later they do.
+    pub unsettled: bool,
 }
 
 /// Walks the runtime: all interpreters, their thread states, and the frames of each.
@@ -54,7 +57,7 @@ pub fn walk(runtime: &FoundRuntime, threads: &[Thread], memory: &dyn Memory) -> 
             layout::known_versions(),
         );
         let diagnostic = Diagnostic::new(Severity::LOSS, VERSION_UNKNOWN, message);
-        return Walked { python: Python::default(), diagnostics: vec![diagnostic] };
+        return Walked { diagnostics: vec![diagnostic], ..Walked::default() };
     };
     let mut walk = Walk {
         layout: &layout,
@@ -254,13 +257,22 @@ impl Walk<'_> {
         let offsets = &self.layout.offsets;
         let ident = Ident(offsets.thread_ident.u64(bytes).unwrap_or_default());
         let native_thread_id = offsets.thread_native_id.u64(bytes).filter(|id| *id != 0);
-        let Chain { frames, runs, end, problem, left_out, .. } = self.frames.walk(address, bytes);
+        let Chain { frames, runs, end, problem, left_out, lost_innermost, being_made, .. } =
+            self.frames.walk(address, bytes);
+        let broken = matches!(end, FrameChainEnd::INVALID | FrameChainEnd::UNREADABLE | FrameChainEnd::LOOP);
+        self.walked.unsettled |= being_made || left_out.is_some() || broken;
         let tid = self.threads.find(ident, native_thread_id, &runs);
         let on_thread = |diagnostic: Diagnostic| match tid {
             Some(tid) => diagnostic.on(tid),
             None => diagnostic,
         };
-        if let Some((count, problem)) = left_out {
+        if let Some((_, Some(problem))) = left_out.as_ref().filter(|_| lost_innermost) {
+            let message = format!(
+                "The Python frames of the innermost evaluation loop of the thread with ident {:#x} are missing: {problem}.",
+                ident.0
+            );
+            self.say(on_thread(Diagnostic::new(Severity::LOSS, "python-frames-lost", message)));
+        } else if let Some((count, problem)) = left_out {
             // Nothing is missing when it had none: Python would not show the frame either.
             let severity = if count == 0 { Severity::INFO } else { Severity::WARNING };
             let message = format!(

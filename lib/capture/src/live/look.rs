@@ -51,8 +51,7 @@ pub(crate) fn look(pid: u32) -> Result<Look, CaptureError> {
     }
     let threads: Vec<Thread> =
         leader.tids().unwrap_or_default().into_iter().filter_map(|tid| thread(&leader, tid)).collect();
-    let living = threads.iter().find(|thread| !matches!(thread.state, Some(b'Z' | b'X'))).map(|thread| thread.tid.0);
-    let living = living.ok_or(CaptureError::Zombie { pid, parent: stat.ppid })?;
+    let living = living(pid, &threads).ok_or(CaptureError::Zombie { pid, parent: stat.ppid })?;
     let proc = Proc::of(living);
     check_architecture(pid, &proc)?;
 
@@ -97,6 +96,14 @@ impl Look {
         self.maps = Arc::new(maps);
         self.loaded = loaded;
     }
+}
+
+/// A thread that lives: the leader if it does, for others come and go, and ids wrap around, so that the lowest may be the
+/// newest.
+fn living(pid: u32, threads: &[Thread]) -> Option<u32> {
+    let lives = |thread: &&Thread| !matches!(thread.state, Some(b'Z' | b'X'));
+    let living = threads.iter().filter(lives).map(|thread| thread.tid.0);
+    living.min_by_key(|tid| (*tid != pid, *tid))
 }
 
 /// What `/proc` says of one thread; `None` when it has just exited.
@@ -193,6 +200,15 @@ mod tests {
             [range(0x1f00, 0x2000), range(0x3100, 0x3340)]
         );
         assert_eq!(widen(&[range(0x2100, 0x2101), range(0x9000, 0x9001)], &maps), []);
+    }
+
+    #[test]
+    fn the_leader_stands_for_the_process_while_it_lives() {
+        let thread = |tid, state| Thread { tid: Tid(tid), state: Some(state), ..Thread::default() };
+        // Ids have wrapped around: a short-lived thread has a lower one than the leader.
+        assert_eq!(living(900, &[thread(5, b'R'), thread(900, b'S'), thread(901, b'S')]), Some(900));
+        assert_eq!(living(900, &[thread(5, b'X'), thread(7, b'R'), thread(900, b'Z')]), Some(7));
+        assert_eq!(living(900, &[thread(900, b'Z')]), None);
     }
 
     #[test]

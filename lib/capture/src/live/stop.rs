@@ -46,7 +46,8 @@ const MAX_THREADS: usize = 65_536;
 /// What to do while the target is stopped, all of it decided before.
 pub(crate) struct Plan {
     pub(crate) task_directory: File,
-    /// The threads known so far, without registers.
+    /// The threads known so far, without registers. The first is the one whose refusal is that of the process, so it must
+    /// not be one that comes and goes.
     pub(crate) threads: Vec<Thread>,
     pub(crate) maps: Arc<Vec<Map>>,
     /// What the walk is expected to read: ascending, disjoint, within mappings.
@@ -65,6 +66,8 @@ pub(crate) struct Stopped {
     pub(crate) threads: Vec<Thread>,
     pub(crate) captured_at: SystemTime,
     pub(crate) stopped: Duration,
+    /// Whether a thread was stopped at a moment at which its Python frames do not hold together.
+    pub(crate) unsettled: bool,
     pub(crate) diagnostics: Vec<Diagnostic>,
 }
 
@@ -114,12 +117,13 @@ fn trace(mut plan: Plan) -> Result<Stopped, Errno> {
     };
     read_registers(&mut traced);
     let threads = give_stacks(&traced, &plan);
-    let complete = reader.read(threads.clone(), left);
+    let settled = reader.read(threads.clone(), left);
     plan.copy.close();
     let late = let_go(&mut traced);
     let stopped = started.elapsed();
 
-    Ok(Stopped { threads, captured_at, stopped, diagnostics: diagnose(&traced, late, complete, plan.limit) })
+    let diagnostics = diagnose(&traced, late, settled.is_some(), plan.limit);
+    Ok(Stopped { threads, captured_at, stopped, unsettled: settled == Some(false), diagnostics })
 }
 
 /// Becomes the tracer of a thread, which runs on. A thread that has exited meanwhile is left out.
@@ -281,7 +285,7 @@ fn diagnose(traced: &[Traced], late: usize, complete: bool, limit: Duration) -> 
 /// The thread that reads the target's memory while the tracer watches the clock.
 struct Reader {
     jobs: Sender<Vec<Thread>>,
-    done: Receiver<()>,
+    done: Receiver<bool>,
 }
 
 impl Reader {
@@ -293,28 +297,30 @@ impl Reader {
         let read = move || {
             // The tracer may give up before there is anything to read.
             if let Ok(threads) = job.recv() {
-                read_all(&copy, &threads, prediction, runtime.as_ref(), &maps);
-                let _ = finished.send(());
+                let settled = read_all(&copy, &threads, prediction, runtime.as_ref(), &maps);
+                let _ = finished.send(settled);
             }
         };
         std::thread::Builder::new().name("reader".to_owned()).spawn(read).map_err(|_| Errno::EAGAIN)?;
         Ok(Reader { jobs, done })
     }
 
-    /// Has everything read, and says whether that came to an end in time.
-    fn read(&self, threads: Vec<Thread>, limit: Duration) -> bool {
-        self.jobs.send(threads).is_ok() && self.done.recv_timeout(limit).is_ok()
+    /// Has everything read, and says whether the Python frames in it hold together, if that came to an end in time.
+    fn read(&self, threads: Vec<Thread>, limit: Duration) -> Option<bool> {
+        self.jobs.send(threads).ok()?;
+        self.done.recv_timeout(limit).ok()
     }
 }
 
 /// Reads what was predicted and the top of the stacks, walks over that and fetches what the walk misses, then the rest.
+/// Says whether the Python frames hold together.
 pub(crate) fn read_all(
     copy: &Copy,
     threads: &[Thread],
     prediction: Vec<Range>,
     runtime: Option<&FoundRuntime>,
     maps: &[Map],
-) {
+) -> bool {
     let stacks = || threads.iter().filter_map(|thread| thread.stack);
     let top = |stack: Stack| Range {
         start: stack.read.start,
@@ -322,7 +328,7 @@ pub(crate) fn read_all(
     };
     let mut first: RangeSet = prediction.into_iter().chain(stacks().map(top)).collect();
     if copy.read_ranges(first.merged()).is_err() {
-        return;
+        return true;
     }
     let walked = runtime.map(|runtime| pyst_python::walk(runtime, threads, copy));
     let mut rest: RangeSet = stacks().map(|stack| stack.read).collect();
@@ -330,6 +336,7 @@ pub(crate) fn read_all(
         own_stacks(&walked.python, threads, maps).into_iter().for_each(|range| rest.insert(range));
     }
     let _ = copy.read_ranges(rest.merged());
+    walked.is_none_or(|walked| !walked.unsettled)
 }
 
 /// A thread whose sp is on a side stack (a signal stack, a greenlet's) left its evaluation loops on its own stack: that

@@ -34,6 +34,7 @@ fn frames_come_innermost_first_in_one_run_for_each_loop() {
         two_loops(&mut fake, 1);
         let walked = walk(&fake.found(), &[], &fake.image());
         assert_eq!(walked.diagnostics, [], "{}", table.name);
+        assert!(!walked.unsettled);
         let python = walked.python;
         let expected = [("inner", 16), ("inner", 15), ("outer", 14)].map(|(name, line)| (name.to_owned(), line));
         assert_eq!(shown(&python, 0), expected, "{}", table.name);
@@ -54,12 +55,14 @@ fn a_frame_that_is_just_being_made_is_not_shown() {
     for table in tables() {
         let mut fake = Fake::new(table);
         let code = fake.code("f");
-        let outer = fake.frame(code, 2, Address(0));
+        let bottom = fake.shim(code, Address(0));
+        let outer = fake.frame(code, 2, bottom);
         let new = fake.frame(code, 0, outer);
         let interpreter = fake.interpreter(0);
         fake.state(interpreter, 1, &[new]);
         let walked = walk(&fake.found(), &[], &fake.image());
         assert_eq!(walked.diagnostics, []);
+        assert!(walked.unsettled);
         assert_eq!(shown(&walked.python, 0), [("f".to_owned(), 13)], "{}", table.name);
     }
 }
@@ -72,7 +75,8 @@ fn a_loop_that_is_just_being_entered_costs_nothing_but_itself() {
         let (outer, other) = (fake.code("outer"), fake.code("other"));
         let bottom = fake.shim(outer, Address(0));
         let frame = fake.frame(outer, 3, bottom);
-        let elsewhere = fake.frame(other, 3, Address(0));
+        let bottom = fake.shim(other, Address(0));
+        let elsewhere = fake.frame(other, 3, bottom);
         let interpreter = fake.interpreter(0);
         for (left_behind, severity) in [(Address(2), Severity::INFO), (elsewhere, Severity::WARNING)] {
             fake.state(interpreter, 1, &[left_behind, frame]);
@@ -81,6 +85,35 @@ fn a_loop_that_is_just_being_entered_costs_nothing_but_itself() {
             assert_eq!(walked.python.states[0].end, FrameChainEnd::COMPLETE);
             assert_eq!(walked.diagnostics[0].code, "python-function-entered");
             assert_eq!(walked.diagnostics[0].severity, severity);
+            assert!(walked.unsettled);
+        }
+    }
+}
+
+/// 3.12.1 takes a generator's caller from it when it yields, an instruction before it makes the caller the one that runs;
+/// and it makes a new frame the one that runs three instructions before it writes down the caller.
+#[test]
+fn frames_that_lead_to_no_loop_are_not_all_there_are() {
+    for table in tables().into_iter().filter(|table| matches!(table.semantics.runs, Runs::Shims { .. })) {
+        // Units of its code: the generator is at any, the new frame at none yet.
+        for (unit, visible) in [(3, 1), (0, 0)] {
+            let mut fake = Fake::new(table);
+            let (outer, cut_off) = (fake.code("outer"), fake.code("cut_off"));
+            let bottom = fake.shim(outer, Address(0));
+            let outer_frame = fake.frame(outer, 3, bottom);
+            let cut = fake.frame(cut_off, unit, Address(0));
+            let interpreter = fake.interpreter(0);
+            fake.state(interpreter, 1, &[cut]);
+            fake.state(interpreter, 2, &[cut, outer_frame]);
+            let walked = walk(&fake.found(), &[], &fake.image());
+            assert!(walked.unsettled);
+            let codes = walked.diagnostics.iter().map(|diagnostic| (diagnostic.code.as_str(), diagnostic.severity));
+            assert_eq!(codes.collect::<Vec<_>>(), [("python-frames-lost", Severity::LOSS); 2], "{}", table.name);
+            let alone = &walked.python.states[1];
+            assert_eq!((alone.frames.len(), alone.end), (visible, FrameChainEnd::INVALID));
+            if table.offsets.cframe_size.get().is_some() {
+                assert_eq!(shown(&walked.python, 0), [("outer".to_owned(), 14)], "{}", table.name);
+            }
         }
     }
 }
@@ -180,7 +213,8 @@ fn a_name_that_is_lost_leaves_its_frame() {
     for table in tables() {
         let mut fake = Fake::new(table);
         let code = fake.code("f");
-        let frame = fake.frame(code, 2, Address(0));
+        let bottom = fake.shim(code, Address(0));
+        let frame = fake.frame(code, 2, bottom);
         fake.put(code, table.offsets.code_name, 0x10);
         let interpreter = fake.interpreter(0);
         fake.state(interpreter, 1, &[frame]);
@@ -236,7 +270,7 @@ fn frames_in_data_stack_chunks_are_found_and_kept_with_their_chunk() {
         let data = offsets.chunk_data.get().unwrap();
         // Two chunks of ten frames each, whose templates come from frames elsewhere.
         let chunks = [fake.allocate(data + 10 * size), fake.allocate(data + 20 * size)];
-        let mut previous = Address(0);
+        let mut previous = fake.shim(code, Address(0));
         for (at, chunk) in chunks.iter().enumerate() {
             for index in 0..10 {
                 let template = fake.frame(code, 2 + at as u64, previous);
