@@ -244,19 +244,17 @@ fn diagnose_stacks(threads: &Threads, native: &Native, blocking: Blocking, diagn
         let end = native.stacks.iter().find(|stack| stack.tid == tid).map(|stack| stack.end);
         let cut = matches!(end, Some(StackEnd::STACK_TRUNCATED | StackEnd::NOT_RECORDED));
         if thread.stack.is_some_and(|stack| stack.truncated) && cut {
-            let message = format!(
-                "the stack of thread {tid} is larger than what is read of one (8 MiB): its outermost frames are missing"
-            );
+            let message = "the stack is larger than what is read of one (8 MiB): the outermost frames are missing";
             diagnostics.push(Diagnostic::new(Severity::INFO, "stack-truncated", message).on(tid));
         }
         if thread.registers.is_some() || diagnostics.iter().any(|diagnostic| diagnostic.tid == Some(tid)) {
             continue;
         }
         if matches!(thread.state, Some(b'Z' | b'X')) {
-            let message = format!("thread {tid} has exited before the others: it has no frames any more");
+            let message = "exited before the other threads, and has no frames any more";
             diagnostics.push(Diagnostic::new(Severity::INFO, "thread-exited", message).on(tid));
         } else if blocking != Blocking::NOT_STOPPED {
-            let message = format!("the registers of thread {tid} could not be read: its native frames are missing");
+            let message = "the registers could not be read, so that native frames are missing";
             diagnostics.push(Diagnostic::new(Severity::LOSS, "no-registers", message).on(tid));
         }
     }

@@ -12,6 +12,8 @@ use pyst_snapshot::Address;
 /// How much code is looked at, in bytes; less where a page ends.
 const WINDOWS: [usize; 3] = [32, 16, 5];
 
+const RAX: usize = 0;
+
 /// The DWARF numbers of the registers that `pop` encodes as 0 to 7; those from 8 on are the same in both.
 const POPPED: [usize; 8] = [0, 2, 1, 3, RSP, RBP, 4, 5];
 
@@ -24,8 +26,18 @@ pub(crate) fn run(registers: &RegisterFile, memory: &dyn Memory) -> Option<Resul
         Some(*length)
     });
     let code = window.get(..code?)?;
-    let steps = decode(code)?;
+    let steps = decode(behind_clone(code, registers.get(RAX)))?;
     Some(execute(&steps, registers, memory))
+}
+
+/// glibc's `clone` and `clone3` have no CFI from the system call on, for two threads return from it. In the parent, which
+/// gets another value than 0, a return follows; the child has no caller.
+fn behind_clone(code: &[u8], result: Option<u64>) -> &[u8] {
+    match (code, result) {
+        // test %rax,%rax; jl error; je child
+        ([0x48, 0x85, 0xc0, 0x7c, _, 0x74, _, rest @ ..], Some(1..)) => rest,
+        _ => code,
+    }
 }
 
 #[derive(Debug, PartialEq, Eq)]
@@ -88,6 +100,17 @@ fn execute(steps: &[Step], registers: &RegisterFile, memory: &dyn Memory) -> Res
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn the_parent_returns_from_clone_and_the_child_does_not() {
+        let after = [0x48, 0x85, 0xc0, 0x7c, 0x18, 0x74, 0x01, 0xc3, 0x31, 0xed];
+        let decoded = |result| decode(behind_clone(&after, result));
+        assert_eq!(decoded(Some(4711)), Some(vec![]));
+        // Still in the kernel: -ENOSYS.
+        assert_eq!(decoded(Some((-38_i64).cast_unsigned())), Some(vec![]));
+        assert_eq!(decoded(Some(0)), None);
+        assert_eq!(decoded(None), None);
+    }
 
     #[test]
     fn only_what_leads_straight_to_a_return_is_an_epilogue() {

@@ -263,12 +263,12 @@ fn diagnose(traced: &[Traced], late: usize, complete: bool, limit: Duration) -> 
     for traced in traced.iter().filter(|t| matches!(t.state, State::Seized | State::Interrupted | State::Late)) {
         let tid = traced.thread.tid;
         let why = match traced.thread.state {
-            Some(b'D') => "it is in uninterruptible sleep (state D): it waits for a vforked child, or for a device",
-            _ => "it may be frozen by a cgroup (a paused container), or starved of a processor",
+            Some(b'D') => "uninterruptible sleep (state D), as in waiting for a vforked child or for a device",
+            _ => "perhaps frozen by a cgroup (a paused container), or starved of a processor",
         };
-        let message = format!(
-            "thread {tid} did not stop in time, so its registers and native frames are missing: {why}; try again"
-        );
+        // Without the thread's id, so that threads share the message.
+        let message =
+            format!("not stopped in time ({why}), so that registers and native frames are missing: try again");
         diagnostics.push(Diagnostic::new(Severity::LOSS, "thread-not-stopped", message).on(tid));
     }
     if !complete {
