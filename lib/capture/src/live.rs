@@ -207,7 +207,8 @@ fn take_running(pid: u32, look: &Look, tracer: u32) -> Result<Taken, CaptureErro
     let name = Proc::of(tracer).name().unwrap_or_default();
     let message = format!(
         "process {pid} is traced by process {tracer} ({}), and the kernel allows one tracer only: it was read while it \
-         ran, without registers and native frames; for those, end that tracer (a debugger, strace) first",
+         ran, without registers and native frames, and the frames shown of a thread that was busy may not all have been \
+         on its stack at one time; end that tracer (a debugger, strace) first",
         String::from_utf8_lossy(&name)
     );
     Ok(Taken {
