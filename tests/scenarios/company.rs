@@ -100,7 +100,7 @@ fn no_signal_that_arrives_in_mid_capture_is_lost() {
                 wait_until("the signal's handler", 10, || (fs::metadata(&file).ok()?.len() == round).then_some(()))?;
                 wait_until("pyst-grab", 20, || grab.ended())?;
             }
-            ensure!(target.state()? == 'S', "the target does not sleep any more");
+            target.wait_for_state('S')?;
             Ok(())
         });
     }

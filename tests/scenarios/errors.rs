@@ -89,7 +89,7 @@ fn a_process_of_another_user() {
         let line = said.last().stderr.to_lowercase();
         let why = ["user", "permission", "root", "ptrace"];
         ensure!(why.iter().any(|word| line.contains(word)), "says neither why nor what to do: {line}");
-        ensure!(target.state()? == 'S', "the target does not sleep any more");
+        target.wait_for_state('S')?;
         Ok(())
     });
     scenario.finish();
@@ -123,7 +123,7 @@ fn a_process_that_is_traced_already_still_gives_its_python_frames() {
             );
             Report::parse(&said.last().stdout)?.agrees_with(target.account()).context("Python frames")?;
             drop(strace);
-            ensure!(target.state()? == 'S', "the target does not sleep any more");
+            target.wait_for_state('S')?;
             Ok(())
         });
     }

@@ -102,7 +102,7 @@ fn live(target: &Target) -> Result<Report> {
     let report = report_of([target.pid().to_string()])?;
     let compared = report.agrees_with(target.account())?;
     ensure!(compared > 0, "the account is empty");
-    ensure!(target.state()? == 'S', "the target does not sleep any more");
+    target.wait_for_state('S')?;
     report.agrees_with_faulthandler(&target.faulthandler()?).context("faulthandler")?;
     ensure!(report.json["snapshot"]["source"] == "live");
     is_whole(&report)?;

@@ -90,13 +90,13 @@ fn a_target_that_was_stopped_stays_stopped_and_one_that_slept_sleeps() {
             let target = Target::start(interpreter, "eight_threads.py", &[])?;
             for _ in 0..5 {
                 report_of([target.pid().to_string()])?.agrees_with(target.account())?;
-                ensure!(target.state()? == 'S', "state {} after the capture of a sleeper", target.state()?);
+                target.wait_for_state('S')?;
             }
             target.signal(Signal::SIGSTOP)?;
             wait_until("the target to stop", 10, || (target.state().ok()? == 'T').then_some(()))?;
             for _ in 0..5 {
                 report_of([target.pid().to_string()])?.agrees_with(target.account()).context("stopped")?;
-                ensure!(target.state()? == 'T', "state {} after the capture of a stopped one", target.state()?);
+                target.wait_for_state('T')?;
             }
             target.signal(Signal::SIGCONT)?;
             wait_until("the target to sleep again", 10, || (target.state().ok()? == 'S').then_some(()))?;

@@ -145,7 +145,7 @@ fn a_closed_pipe_ends_quietly() {
         let line = format!("{} {} | true; exit ${{PIPESTATUS[0]}}", Tool::Grab.path().display(), target.pid());
         let output = run(Command::new("bash").args(["-c", &line]))?;
         ensure!(output.stderr.is_empty() && matches!(output.status, Some(0 | 141)), "{output:?}");
-        ensure!(target.state()? == 'S', "the target does not sleep any more");
+        target.wait_for_state('S')?;
         Ok(())
     });
     scenario.finish();

@@ -157,6 +157,19 @@ impl Target {
         state_of(&PathBuf::from(format!("/proc/{}", self.pid())))
     }
 
+    /// Waits until its state is `state`: let go by a tracer, a sleeper runs for a moment before it sleeps again, on a busy
+    /// machine for a long one.
+    ///
+    /// # Errors
+    /// It does not get there.
+    pub fn wait_for_state(&self, state: char) -> Result<()> {
+        let there = wait_until("the target's state", 20, || match self.state() {
+            Ok(now) if now != state => None,
+            other => Some(other),
+        });
+        there?.map(drop)
+    }
+
     /// Makes faulthandler write its account, and reads it.
     ///
     /// # Errors

@@ -66,8 +66,10 @@ pub fn grab(pid: u32) -> Snapshot {
     grab_with(pid, &Options::default()).unwrap()
 }
 
+/// The target may be stopped for as long as a machine that is busy with other tests needs.
 pub fn grab_with(pid: u32, options: &Options) -> Result<Snapshot, CaptureError> {
-    capture(Target::Live(pid), options).map(|captured| captured.snapshot)
+    let patient = Options { stop_limit: Duration::from_secs(10), ..options.clone() };
+    capture(Target::Live(pid), &patient).map(|captured| captured.snapshot)
 }
 
 pub fn section<P: Payload>(snapshot: &Snapshot) -> P {

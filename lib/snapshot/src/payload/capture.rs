@@ -56,9 +56,10 @@ pub struct CaptureV1 {
     pub source: CaptureSource,
     /// Whether the target was stopped.
     pub blocking: Blocking,
-    /// From the first interrupt to the last detach, in nanoseconds; absent when nothing was stopped.
+    /// From the first interrupt to the last detach, in nanoseconds; absent when nothing was stopped. A target that was in
+    /// the middle of linking two frames is stopped again, and then this is the sum.
     pub stopped_ns: Option<u64>,
-    /// Bytes read while the target was stopped.
+    /// Bytes read while the target was stopped, the last time.
     pub stopped_bytes: Option<u64>,
     /// Whether all that was asked for was captured.
     pub complete: bool,
