@@ -132,3 +132,23 @@ fn formats_and_threads_are_chosen() {
     }
     scenario.finish();
 }
+
+#[test]
+fn four_tools_in_a_pipe() {
+    let scenario = Scenario::new("the pipeline");
+    for interpreter in interpreters() {
+        scenario.on(&interpreter.name, || {
+            let target = Target::start(interpreter, "ctypes_callback.py", &[])?;
+            let [grab, unwind, py, fmt] = Tool::ALL.map(|tool| tool.path().display().to_string());
+            let line = format!(
+                "set -o pipefail; {grab} --stop-limit 10000 {} | {unwind} | {py} | {fmt} --format json",
+                target.pid()
+            );
+            let output = run(Command::new("bash").args(["-c", &line]))?.expect_status(0)?;
+            ensure!(output.stderr.is_empty(), "{}", output.stderr);
+            pyst_tests::Report::parse(&output.stdout)?.agrees_with(target.account())?;
+            Ok(())
+        });
+    }
+    scenario.finish();
+}
