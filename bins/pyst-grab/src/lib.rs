@@ -24,27 +24,25 @@ pub fn run(args: &Args) -> anyhow::Result<Exit> {
         stop_limit: Duration::from_millis(args.stop_limit),
         ..Options::default()
     };
-    let captured = capture(target, &options);
-    let failed = captured.is_err();
-    let snapshot = match captured {
+    let snapshot = match capture(target, &options) {
         Ok(captured) => captured.snapshot,
         Err(error) => failed_snapshot(&error, &options),
     };
+    let diagnostics = diagnostics_of(&snapshot);
+    let mut outcome = Outcome::default();
+    outcome.add(diagnostics.iter().map(|(_, diagnostic)| diagnostic));
     // A file is for a snapshot to keep: a failure leaves an earlier one alone.
-    if !(failed && args.output.to.path().is_some()) {
+    if outcome.exit() != Exit::Failed || args.output.to.path().is_none() {
         let mut out = args.output.to.open()?;
         write_snapshot(&snapshot, &mut out).context("cannot write the snapshot")?;
         out.finish()?;
     }
-    let diagnostics = diagnostics_of(&snapshot);
     if args.verbose {
         describe(&snapshot);
     }
     if args.verbose || speaks_here(args.output.to.path()) {
         say(&diagnostics, args.verbose);
     }
-    let mut outcome = Outcome::default();
-    outcome.add(diagnostics.iter().map(|(_, diagnostic)| diagnostic));
     Ok(outcome.exit())
 }
 

@@ -48,6 +48,9 @@ pub(crate) fn finish(facts: Facts<'_>, options: &Options) -> Result<Snapshot, Ca
     let (modules, ids) = used.modules(&loaded.modules);
     if runtime.found.is_none() {
         diagnostics.extend(complaints_of_python(loaded));
+        if options.python_only {
+            diagnostics.push(pyst_python::no_python(&capture, &runtime));
+        }
     } else if !options.python_only {
         diagnostics.extend(ids.iter().filter_map(|id| loaded.complaint(*id)).cloned());
     }

@@ -25,5 +25,5 @@ mod threads;
 mod walk;
 
 pub use find::find_runtime;
-pub use replay::walk_snapshot;
+pub use replay::{no_python, walk_snapshot};
 pub use walk::{Walked, walk};

@@ -56,7 +56,9 @@ fn missing_python(capture: &Capture) -> Severity {
     if capture.python_only() { Severity::FAILURE } else { Severity::INFO }
 }
 
-fn no_python(capture: &Capture, runtime: &Runtime) -> Diagnostic {
+/// What there is to say of a target without a Python runtime: a failure where nothing but Python was asked for.
+#[must_use]
+pub fn no_python(capture: &Capture, runtime: &Runtime) -> Diagnostic {
     let tried = if runtime.tried.is_empty() { "nothing to look in".to_owned() } else { runtime.tried.join("; ") };
     let advice = if capture.python_only() {
         "If it is a Python process, take the snapshot without --python-only to see its native stacks."
