@@ -7,6 +7,7 @@ pub(crate) mod maps;
 mod memory;
 mod procfs;
 mod refusal;
+mod resident;
 mod stop;
 
 use crate::error::CaptureError;
@@ -159,6 +160,7 @@ fn stop_once(pid: u32, look: &Look, options: &Options) -> Result<Taken, CaptureE
         threads: leader_first(pid, &look.threads),
         maps: Arc::clone(&look.maps),
         prediction: look.prediction.clone(),
+        resident: look.resident(),
         runtime: look.runtime.found.clone(),
         stacks: !options.python_only,
         limit: options.stop_limit,

@@ -30,6 +30,10 @@ pub(crate) struct Copy {
 struct Held {
     /// Set when the target runs again: nothing that is read from then on may be kept.
     closed: bool,
+    /// Set while what is missing may not be fetched.
+    no_fetching: bool,
+    /// Something was missing meanwhile.
+    missed: bool,
     /// Set when the target was gone while it should have been read.
     vanished: bool,
     /// Buffers made before the stop, for the first batches.
@@ -137,6 +141,23 @@ impl Copy {
         }
     }
 
+    /// Does `work`, which reads from this copy, without fetching what is missing, and says whether anything was.
+    pub(crate) fn without_fetching<R>(&self, work: impl FnOnce() -> R) -> (R, bool) {
+        self.lock().no_fetching = true;
+        let result = work();
+        let mut held = self.lock();
+        held.no_fetching = false;
+        (result, std::mem::take(&mut held.missed))
+    }
+
+    /// Whether all of `ranges` is held.
+    pub(crate) fn holds(&self, ranges: &[Range]) -> bool {
+        let held = self.lock();
+        let mut gaps = Vec::new();
+        ranges.iter().for_each(|range| held.gaps(*range, &mut gaps));
+        gaps.is_empty()
+    }
+
     /// The bytes held so far.
     pub(crate) fn bytes(&self) -> u64 {
         self.lock().bytes
@@ -242,6 +263,12 @@ impl Memory for Copy {
         while !rest.is_empty() {
             let copied = self.lock().copy(at, rest);
             if copied == 0 {
+                let mut held = self.lock();
+                if held.no_fetching {
+                    held.missed = true;
+                    return Err(unreadable);
+                }
+                drop(held);
                 let start = Address(at & !(PAGE - 1));
                 let needed = at.checked_add(rest.len() as u64).ok_or(unreadable)?;
                 let end = needed.checked_add(PAGE - 1).ok_or(unreadable)? & !(PAGE - 1);

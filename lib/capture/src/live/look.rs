@@ -6,6 +6,8 @@ use super::maps;
 use super::memory::LiveMemory;
 use super::procfs::{Proc, Stat, Status, split_arguments};
 use super::refusal;
+use super::resident::Resident;
+use super::stop;
 use crate::error::CaptureError;
 use crate::modules::{self, LoadedModules};
 use nix::unistd::Pid;
@@ -73,6 +75,15 @@ pub(crate) fn look(pid: u32) -> Result<Look, CaptureError> {
 }
 
 impl Look {
+    /// What of the prediction and of the stacks is in memory now.
+    pub(crate) fn resident(&self) -> Resident {
+        let stacks = self.threads.iter().filter_map(|thread| {
+            let sp = Address(self.proc.task(thread.tid.0).stack_pointer()?);
+            Some(maps::find(&self.maps, sp)?.range.intersect(stop::top_of_stack(sp)))
+        });
+        Resident::among(self.prediction.iter().copied().chain(stacks), &self.proc)
+    }
+
     /// Looks at the maps once more. A library that was loaded between the look and the stop may be on a stack; the other
     /// modules are the same, under other numbers. This reads nothing that can have changed since the stop.
     pub(crate) fn renew_modules(&mut self) {

@@ -89,6 +89,13 @@ impl Proc {
         Some(name)
     }
 
+    /// The stack pointer of a thread that sleeps, from `/proc/T/syscall`: the last but one of its numbers.
+    pub(crate) fn stack_pointer(&self) -> Option<u64> {
+        let text = String::from_utf8(self.read("syscall").ok()?).ok()?;
+        let sp = text.split_ascii_whitespace().nth_back(1)?;
+        u64::from_str_radix(sp.strip_prefix("0x")?, 16).ok()
+    }
+
     /// The threads, ascending.
     pub(crate) fn tids(&self) -> std::io::Result<Vec<u32>> {
         let entries = std::fs::read_dir(self.path("task"))?;

@@ -3,13 +3,15 @@
 //! What happens between the first interrupt and the last detach is time that the target loses. No ELF file, path or text
 //! is looked at in between; what can be made before is made before. What must hold:
 //!
-//! - The target runs again whatever happens. The thread that lets go (the tracer) is not the one that reads memory: a read
-//!   can block for ever on a page that a userfaultfd, FUSE or NFS has to bring. Should this process die, the kernel lets go.
+//! - The target runs again whatever happens. A read can block for ever on a page that a userfaultfd, FUSE or NFS has to
+//!   bring, so the thread that lets go (the tracer) reads only what was in memory right before; everything else is left to a
+//!   thread of its own. Should this process die, the kernel lets go.
 //! - A signal that a stop reports is handed on, or it would be lost. A target that was stopped stays stopped.
 //! - A thread that does not stop (in vfork, frozen by a cgroup, starved) costs a bounded wait and is reported.
 
 use super::copy::Copy;
 use super::maps;
+use super::resident::Resident;
 use crate::registers::{self, RED_ZONE, SP};
 use crate::sys::{self, Report};
 use nix::errno::Errno;
@@ -17,6 +19,7 @@ use nix::sys::ptrace;
 use nix::sys::signal::{SigSet, Signal};
 use nix::unistd::Pid;
 use pyst_memory::RangeSet;
+use pyst_python::Walked;
 use pyst_snapshot::payload::{Diagnostic, FoundRuntime, Map, Python, Registers, Severity, Stack, Thread};
 use pyst_snapshot::{Address, Range, Tid};
 use std::fs::File;
@@ -52,6 +55,8 @@ pub(crate) struct Plan {
     pub(crate) maps: Arc<Vec<Map>>,
     /// What the walk is expected to read: ascending, disjoint, within mappings.
     pub(crate) prediction: Vec<Range>,
+    /// What of that and of the stacks is in memory.
+    pub(crate) resident: Resident,
     pub(crate) runtime: Option<FoundRuntime>,
     /// Whether stacks are wanted.
     pub(crate) stacks: bool,
@@ -117,7 +122,7 @@ fn trace(mut plan: Plan) -> Result<Stopped, Errno> {
     };
     read_registers(&mut traced);
     let threads = give_stacks(&traced, &plan);
-    let settled = reader.read(threads.clone(), left);
+    let settled = read_resident(&plan, &threads).or_else(|| reader.read(threads.clone(), left));
     plan.copy.close();
     let late = let_go(&mut traced);
     let stopped = started.elapsed();
@@ -312,6 +317,40 @@ impl Reader {
     }
 }
 
+/// Reads what is in memory, which cannot block, and says whether the Python frames in it hold together; `None` if that
+/// was not all that is needed.
+fn read_resident(plan: &Plan, threads: &[Thread]) -> Option<bool> {
+    let first = plan.resident.part_of(first_ranges(threads, &plan.prediction).merged());
+    plan.copy.read_ranges(&first).ok()?;
+    let walk = || plan.runtime.as_ref().map(|runtime| pyst_python::walk(runtime, threads, &plan.copy));
+    let (walked, missed) = plan.copy.without_fetching(walk);
+    let complete = !missed && plan.copy.holds(rest_of_stacks(threads, walked.as_ref(), &plan.maps).merged());
+    complete.then(|| walked.is_none_or(|walked| !walked.unsettled))
+}
+
+/// What was predicted, and the top of each stack.
+fn first_ranges(threads: &[Thread], prediction: &[Range]) -> RangeSet {
+    let stacks = threads.iter().filter_map(|thread| thread.stack);
+    let tops = stacks.map(|stack| stack.read.intersect(top_of_stack(stack.read.start)));
+    prediction.iter().copied().chain(tops).collect()
+}
+
+/// What of a stack that is used down to `sp` is read at first, if it is that large.
+pub(crate) fn top_of_stack(sp: Address) -> Range {
+    let start = sp.0.saturating_sub(RED_ZONE);
+    Range { start: Address(start), end: Address(sp.0.saturating_add(FIRST_OF_STACK)) }
+}
+
+/// All of the stacks that is to be read, those too that the walk has led to.
+fn rest_of_stacks(threads: &[Thread], walked: Option<&Walked>, maps: &[Map]) -> RangeSet {
+    let stacks = || threads.iter().filter_map(|thread| thread.stack);
+    let mut rest: RangeSet = stacks().map(|stack| stack.read).collect();
+    if let (Some(walked), true) = (walked, stacks().next().is_some()) {
+        own_stacks(&walked.python, threads, maps).into_iter().for_each(|range| rest.insert(range));
+    }
+    rest
+}
+
 /// Reads what was predicted and the top of the stacks, walks over that and fetches what the walk misses, then the rest.
 /// Says whether the Python frames hold together.
 pub(crate) fn read_all(
@@ -321,21 +360,11 @@ pub(crate) fn read_all(
     runtime: Option<&FoundRuntime>,
     maps: &[Map],
 ) -> bool {
-    let stacks = || threads.iter().filter_map(|thread| thread.stack);
-    let top = |stack: Stack| Range {
-        start: stack.read.start,
-        end: Address(stack.read.start.0.saturating_add(FIRST_OF_STACK)).min(stack.read.end),
-    };
-    let mut first: RangeSet = prediction.into_iter().chain(stacks().map(top)).collect();
-    if copy.read_ranges(first.merged()).is_err() {
+    if copy.read_ranges(first_ranges(threads, &prediction).merged()).is_err() {
         return true;
     }
     let walked = runtime.map(|runtime| pyst_python::walk(runtime, threads, copy));
-    let mut rest: RangeSet = stacks().map(|stack| stack.read).collect();
-    if let (Some(walked), true) = (&walked, stacks().next().is_some()) {
-        own_stacks(&walked.python, threads, maps).into_iter().for_each(|range| rest.insert(range));
-    }
-    let _ = copy.read_ranges(rest.merged());
+    let _ = copy.read_ranges(rest_of_stacks(threads, walked.as_ref(), maps).merged());
     walked.is_none_or(|walked| !walked.unsettled)
 }
 
