@@ -2,6 +2,7 @@
 
 use crate::build_tools;
 use anyhow::{Context, Result, bail, ensure};
+use std::fs;
 use std::io::{BufRead, BufReader};
 use std::path::Path;
 use std::process::{Child, Command, Stdio};
@@ -27,7 +28,7 @@ pub(crate) fn run(root: &Path, pid: Option<u32>) -> Result<()> {
     let tools = build_tools(root)?;
     let program = match pid {
         Some(_) => None,
-        None => Some(Program::start()?),
+        None => Some(Program::start(&root.join("target/demo.py"))?),
     };
     let pid = pid.or(program.as_ref().map(|program| program.0.id())).context("no process")?;
     let tool = |name: &str| format!("'{}'", tools.join(name).display());
@@ -43,9 +44,11 @@ pub(crate) fn run(root: &Path, pid: Option<u32>) -> Result<()> {
 struct Program(Child);
 
 impl Program {
-    fn start() -> Result<Program> {
+    /// Runs the program from a file, so that its source lines can be read.
+    fn start(path: &Path) -> Result<Program> {
+        fs::write(path, PROGRAM.trim_start()).with_context(|| format!("cannot write {}", path.display()))?;
         for python in ["python3", "python3.11", "python3.12", "python3.13"] {
-            let child = Command::new(python).args(["-u", "-c", PROGRAM]).stdout(Stdio::piped()).spawn();
+            let child = Command::new(python).arg("-u").arg(path).stdout(Stdio::piped()).spawn();
             let Ok(child) = child else { continue };
             let mut program = Program(child);
             let mut line = String::new();

@@ -43,6 +43,10 @@ const MAX_STACK_GROWTH: u64 = 8 << 20;
 /// How often threads are asked whether they have stopped when nothing says so.
 const REPORT_INTERVAL: Duration = Duration::from_millis(1);
 
+/// How often a thread is asked at once before waiting for word of it. Most stop within microseconds, and a processor that
+/// fell idle meanwhile takes tens of them to come back; giving way in between lets the thread have this one.
+const EAGER_POLLS: usize = 100;
+
 /// The most threads that are traced.
 const MAX_THREADS: usize = 65_536;
 
@@ -177,12 +181,18 @@ fn stop_all(traced: &mut Vec<Traced>, plan: &Plan, buffer: &mut [u8], deadline: 
 
 /// Waits for one thread by its number: waiting for any is quadratic in the number of threads.
 fn wait(tid: Pid, deadline: Instant) -> State {
+    let mut polls = 0;
     loop {
         match sys::poll_thread(tid) {
             Ok(Report::Nothing) => {}
             Ok(Report::Stopped) => return State::Stopped(0),
             Ok(Report::SignalDelivery(signal)) => return State::Stopped(signal),
             Ok(Report::Gone) | Err(_) => return State::Gone,
+        }
+        if polls < EAGER_POLLS {
+            polls += 1;
+            std::thread::yield_now();
+            continue;
         }
         let left = deadline.saturating_duration_since(Instant::now());
         if left.is_zero() {
