@@ -254,7 +254,10 @@ mod tests {
         for text in texts {
             for line in 1..=3 {
                 let Some(expected) = as_python_reads(text, line) else {
-                    println!("skipped: no /usr/bin/python3.11");
+                    let _ = std::io::Write::write_fmt(
+                        &mut std::io::stderr(),
+                        format_args!("skipped: no /usr/bin/python3.11\n"),
+                    );
                     return;
                 };
                 // linecache gives up on a file it cannot decode.

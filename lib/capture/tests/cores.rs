@@ -34,7 +34,10 @@ impl Crash {
     fn run(how: &str) -> Option<Crash> {
         let pattern = std::fs::read_to_string("/proc/sys/kernel/core_pattern").unwrap_or_default();
         if !have_python() || pattern.trim() != "core" {
-            println!("skipped: no Python, or the kernel does not write cores to the working directory");
+            let _ = std::io::Write::write_fmt(
+                &mut std::io::stderr(),
+                format_args!("skipped: no Python, or the kernel does not write cores to the working directory\n"),
+            );
             return None;
         }
         let directory = tempfile::tempdir().unwrap();
@@ -45,7 +48,10 @@ impl Crash {
             Command::new("sh").args(["-c", &run]).current_dir(directory.path()).stdout(Stdio::piped()).spawn().unwrap(),
         );
         if child.line() != "ready" {
-            println!("skipped: the size of cores is limited here");
+            let _ = std::io::Write::write_fmt(
+                &mut std::io::stderr(),
+                format_args!("skipped: the size of cores is limited here\n"),
+            );
             return None;
         }
         Some(Crash { directory, child })
@@ -159,7 +165,7 @@ fn a_core_taken_on_demand_tells_of_no_crash() {
         .arg(format!("gcore {}", core.display()))
         .output();
     if gdb.is_err() || !core.exists() {
-        println!("skipped: no gdb");
+        let _ = std::io::Write::write_fmt(&mut std::io::stderr(), format_args!("skipped: no gdb\n"));
         return;
     }
     let snapshot = grab(&core, None);

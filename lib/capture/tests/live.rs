@@ -48,7 +48,10 @@ fn the_registers_of_a_sleeper_are_those_that_proc_shows() {
     let child = sleeper();
     let path = format!("/proc/{}/syscall", child.pid());
     let Ok(syscall) = std::fs::read_to_string(path) else {
-        println!("skipped: /proc/PID/syscall cannot be read here");
+        let _ = std::io::Write::write_fmt(
+            &mut std::io::stderr(),
+            format_args!("skipped: /proc/PID/syscall cannot be read here\n"),
+        );
         return;
     };
     let fields: Vec<&str> = syscall.split_whitespace().collect();

@@ -119,12 +119,6 @@ impl ElfFile {
         self.header().map_or(0, |header| header.e_machine(LE).0)
     }
 
-    /// Whether it is an executable of a fixed address (`ET_EXEC`), whose bias is always 0.
-    #[must_use]
-    pub fn is_fixed(&self) -> bool {
-        self.header().is_some_and(|header| header.e_type(LE) == elf::ET_EXEC)
-    }
-
     /// The loaded segments, in the order of the file.
     #[must_use]
     pub fn load_segments(&self) -> &[LoadSegment] {

@@ -49,7 +49,7 @@ impl Built {
 fn available(tool: &str) -> bool {
     let there = Command::new(tool).arg("--version").output().is_ok_and(|output| output.status.success());
     if !there {
-        println!("skipped: no {tool}");
+        let _ = std::io::Write::write_fmt(&mut std::io::stderr(), format_args!("skipped: no {tool}\n"));
     }
     there
 }

@@ -137,7 +137,7 @@ mod tests {
             "_ZZ4mainENKUlvE_clEv",
         ];
         let Ok(output) = Command::new("c++filt").args(symbols).output() else {
-            println!("skipped: no c++filt");
+            let _ = std::io::Write::write_fmt(&mut std::io::stderr(), format_args!("skipped: no c++filt\n"));
             return;
         };
         let expected = String::from_utf8(output.stdout).unwrap();

@@ -199,7 +199,10 @@ pub(crate) fn pythons() -> Vec<LocalPython> {
     };
     let found: Vec<LocalPython> = paths.into_iter().filter_map(local).collect();
     if found.is_empty() {
-        println!("skipped: there is no Python 3.11 or later on this machine");
+        let _ = std::io::Write::write_fmt(
+            &mut std::io::stderr(),
+            format_args!("skipped: there is no Python 3.11 or later on this machine\n"),
+        );
     }
     found
 }

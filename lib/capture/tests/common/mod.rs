@@ -47,7 +47,7 @@ pub const PYTHON: &str = "/usr/bin/python3.11";
 pub fn have_python() -> bool {
     let have = std::path::Path::new(PYTHON).exists();
     if !have {
-        println!("skipped: no {PYTHON}");
+        let _ = std::io::Write::write_fmt(&mut std::io::stderr(), format_args!("skipped: no {PYTHON}\n"));
     }
     have
 }

@@ -56,7 +56,10 @@ fn tables_agree_with_the_debug_information_of_this_machines_interpreters() {
         let answers = if library.exists() { ask(&library.to_string_lossy()) } else { Vec::new() };
         let known = answers.iter().flatten().count();
         if known == 0 {
-            println!("skipped: no gdb, or no debug information for {}", python.path.display());
+            let _ = std::io::Write::write_fmt(
+                &mut std::io::stderr(),
+                format_args!("skipped: no gdb, or no debug information for {}\n", python.path.display()),
+            );
             continue;
         }
         for ((question, field), answer) in QUESTIONS.iter().zip(answers) {

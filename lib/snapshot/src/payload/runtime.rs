@@ -81,13 +81,6 @@ pub struct FoundRuntimeV1 {
 }
 
 impl FoundRuntimeV1 {
-    /// Major and minor version: `(3, 13)`.
-    #[must_use]
-    pub fn minor_version(&self) -> (u8, u8) {
-        let [major, minor, ..] = self.version_hex.to_be_bytes();
-        (major, minor)
-    }
-
     /// The version as `sys.version` begins: `3.13.0`, `3.14.0rc2`; `3.13` where the patch release is unknown.
     #[must_use]
     pub fn version(&self) -> String {
