@@ -55,15 +55,18 @@ impl<'a> Names<'a> {
         let python = sections.python.as_ref();
         let calls = native.into_iter().flat_map(|native| &native.stacks);
         let calls = calls.flat_map(|stack| &stack.frames).flat_map(|frame| &frame.calls);
+        let found = sections.runtime.as_ref().and_then(|runtime| runtime.found.as_ref());
+        let is_python_2 = found.is_some_and(|found| found.version_hex >> 24 == 2);
+        let function = |function| Function::new(function, is_python_2);
         let mut files = HashMap::new();
         for file in calls.filter_map(|call| call.file.as_ref()) {
             files.entry(file).or_insert_with(|| shared(file.escaped()));
         }
         Names {
-            functions: native.into_iter().flat_map(|native| &native.functions).map(Function::new).collect(),
+            functions: native.into_iter().flat_map(|native| &native.functions).map(function).collect(),
             files,
             modules: sections.modules.modules.iter().map(Module::new).collect(),
-            runtime_module: sections.runtime.as_ref().and_then(|runtime| runtime.found.as_ref()?.module),
+            runtime_module: found.and_then(|found| found.module),
             codes: python.into_iter().flat_map(|python| &python.codes).map(Code::new).collect(),
             interpreters: python.into_iter().flat_map(|python| &python.interpreters).map(|i| i.id).collect(),
             sources: sections.source.files.iter().map(|file| (&file.file, SourceFile::new(file))).collect(),
@@ -155,13 +158,13 @@ impl<'a> Names<'a> {
 }
 
 impl Function {
-    fn new(function: &wire::NativeFunctionV1) -> Function {
+    fn new(function: &wire::NativeFunctionV1, is_python_2: bool) -> Function {
         let raw = &function.raw_symbol;
         let symbol = if raw.0.is_empty() { &function.function.0 } else { &raw.0 };
         Function {
             name: non_empty(function.function.escaped()),
             raw: non_empty(raw.escaped()),
-            is_loop: internal::is_loop(symbol),
+            is_loop: internal::is_loop(symbol, is_python_2),
             is_calling: internal::is_calling(symbol),
         }
     }

@@ -8,6 +8,7 @@ const CALLING: &[&str] = &[
     "_PyEval_*",
     "PyEval_*",
     "_TAIL_CALL_*",
+    "_PyFunction_FastCall*",
     "_PyFunction_Vectorcall*",
     "_PyObject_Vectorcall*",
     "PyObject_Vectorcall*",
@@ -19,8 +20,18 @@ const CALLING: &[&str] = &[
     "PyVectorcall_*",
     "_PyMethodDef_RawFastCall*",
     "_PyCFunction_FastCall*",
+    "_PyMethodDef_FastCall*",
+    "PyCFunction_Call*",
     "_PyStack_*",
+    "call_function",
     "cfunction_call*",
+    "do_call_core",
+    "ext_do_call",
+    "fast_function",
+    "function_call",
+    "function_code_fastcall",
+    "instancemethod_call",
+    "method_call",
     "cfunction_vectorcall_*",
     "method_vectorcall*",
     "object_vacall",
@@ -28,11 +39,14 @@ const CALLING: &[&str] = &[
 ];
 
 /// The evaluation loop itself, in all versions since 3.6.
-const LOOP: &str = "_PyEval_EvalFrameDefault";
+const LOOP: &[u8] = b"_PyEval_EvalFrameDefault";
 
-/// Whether a symbol names an evaluation loop.
-pub(crate) fn is_loop(symbol: &[u8]) -> bool {
-    base(symbol) == LOOP.as_bytes()
+/// In 2.7; later this function leads to the one above.
+const LOOP_OF_2_7: &[u8] = b"PyEval_EvalFrameEx";
+
+/// Whether a symbol names an evaluation loop, of Python 2 if that is what runs.
+pub(crate) fn is_loop(symbol: &[u8], is_python_2: bool) -> bool {
+    base(symbol) == if is_python_2 { LOOP_OF_2_7 } else { LOOP }
 }
 
 /// Whether a symbol names one of the functions that lead from C to Python code.
@@ -58,9 +72,14 @@ mod tests {
         for symbol in
             ["_PyEval_EvalFrameDefault", "_PyEval_EvalFrameDefault.cold", "_PyEval_EvalFrameDefault.lto_priv.0"]
         {
-            assert!(is_loop(symbol.as_bytes()) && is_calling(symbol.as_bytes()));
+            assert!(is_loop(symbol.as_bytes(), false) && is_calling(symbol.as_bytes()));
         }
-        assert!(!is_loop(b"_PyEval_EvalFrameDefault_mine") && !is_loop(b""));
+        assert!(!is_loop(b"_PyEval_EvalFrameDefault_mine", false) && !is_loop(b"", false));
+    }
+
+    #[test]
+    fn python_2_has_its_loop_in_what_is_a_wrapper_later() {
+        assert!(is_loop(b"PyEval_EvalFrameEx", true) && !is_loop(b"PyEval_EvalFrameEx", false));
     }
 
     #[test]

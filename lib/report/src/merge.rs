@@ -3,7 +3,7 @@
 //! A pure function over one native stack and the thread's Python states. It goes by address: where the interpreter keeps
 //! something of a run on the C stack (the run's *anchor*), that address lies in the `[sp, CFA)` of exactly one native
 //! frame, which is the evaluation loop that runs those frames. No symbol is needed, so stripped and JIT builds merge too.
-//! What must hold:
+//! Up to 3.10 it keeps nothing there; but a loop has the frame that it runs in a register ([`registers`]). What must hold:
 //!
 //! - Every native frame and every Python frame of the input comes out, once.
 //! - The Python frames of a state keep their order, and a run never parts.
@@ -13,11 +13,15 @@ use pyst_snapshot::Address;
 use pyst_snapshot::payload::{AnchorKind, FrameChainEnd, NativeFrame, NativeStack, PythonState, StackEnd};
 use std::collections::BTreeSet;
 
+mod registers;
+
 /// How a Python frame got its place among the native ones.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 pub enum PlacedBy {
     /// Its run's anchor lies in the native frame before it.
     Anchor(AnchorKind),
+    /// The evaluation loop before it has the frame's address in a register.
+    Register,
     /// Its run has no anchor, but there are as many evaluation loops without a run between its neighbours as runs
     /// without a place, so that only one assignment keeps the order of both chains.
     Order,
@@ -92,6 +96,8 @@ struct Run {
     frames: std::ops::Range<usize>,
     anchor: Option<Address>,
     kind: AnchorKind,
+    /// Its innermost frame.
+    innermost: Option<Address>,
     /// Whether its outermost frame is known to be the one that C code called.
     whole: bool,
     place: Place,
@@ -123,8 +129,16 @@ pub fn merge(native: Option<&NativeStack>, states: &[&PythonState], is_loop: &dy
         chains.iter_mut().for_each(|chain| refuse_disorder(chain));
         refuse_shared_frames(frames.len(), &mut chains);
         let reaches_base = matches!(stack.end, StackEnd::COMPLETE | StackEnd::ZERO_RETURN_ADDRESS);
-        if let [chain] = chains.iter_mut().filter(|chain| !chain.is_empty()).collect::<Vec<_>>().as_mut_slice() {
-            place_by_order(chain, frames.len(), reaches_base, is_loop);
+        let mut chains: Vec<&mut Vec<Run>> = chains.iter_mut().filter(|chain| !chain.is_empty()).collect();
+        if chains.iter().flat_map(|chain| chain.iter()).any(|run| run.anchor.is_none()) {
+            let loops = registers::Loops::of_stack(frames, reaches_base, is_loop);
+            let is_alone = chains.len() == 1;
+            for chain in &mut chains {
+                loops.place(chain, is_alone);
+            }
+            if let [chain] = chains.as_mut_slice() {
+                place_by_order(chain, frames.len(), reaches_base, &loops);
+            }
         }
     }
     lay_out(frames.len(), &chains)
@@ -137,8 +151,9 @@ fn runs_of(index: usize, state: &PythonState) -> Vec<Run> {
     let mut start = 0;
     let mut push = |count: usize, anchor, kind| {
         let end = state.frames.len().min(start + count);
+        let innermost = state.frames.get(start..end).and_then(|frames| Some(frames.first()?.address));
         let place = Place::Nowhere(Reason::NoAnchor);
-        runs.push(Run { state: index, frames: start..end, anchor, kind, whole: true, place });
+        runs.push(Run { state: index, frames: start..end, anchor, kind, innermost, whole: true, place });
         start = end;
         state.frames.len() - start
     };
@@ -245,8 +260,8 @@ fn refuse_shared_frames(frames: usize, chains: &mut [Vec<Run>]) {
 
 /// Places runs without an anchor between neighbours that have a place (or the ends of the stack), where as many
 /// evaluation loops lie between as there are such runs. A gap with a run whose anchor led nowhere stays as it is: its
-/// evidence contradicts the count.
-fn place_by_order(chain: &mut [Run], frames: usize, reaches_base: bool, is_loop: &dyn Fn(usize) -> bool) {
+/// evidence contradicts the count; and so does one with a loop that has another run's frame in a register.
+fn place_by_order(chain: &mut [Run], frames: usize, reaches_base: bool, loops: &registers::Loops) {
     let placed: Vec<(usize, usize)> =
         chain.iter().enumerate().filter_map(|(run, r)| Some((run, r.native_frame()?))).collect();
     let mut inner = (0, 0);
@@ -258,9 +273,9 @@ fn place_by_order(chain: &mut [Run], frames: usize, reaches_base: bool, is_loop:
         if gap.iter().any(|run| run.anchor.is_some()) || (outer.is_none() && !reaches_base) {
             continue;
         }
-        let loops: Vec<usize> = (first_frame..end_frame).filter(|frame| is_loop(*frame)).take(gap.len() + 1).collect();
-        if loops.len() == gap.len() {
-            for (run, frame) in gap.iter_mut().zip(loops) {
+        let between: Vec<usize> = loops.between(first_frame..end_frame).take(gap.len() + 1).collect();
+        if between.len() == gap.len() && !loops.contradict(&between, gap) {
+            for (run, frame) in gap.iter_mut().zip(between) {
                 run.place = Place::At(frame, PlacedBy::Order);
             }
         }

@@ -50,13 +50,14 @@ impl Code for PlacedBy {
     fn word(self) -> Cow<'static, str> {
         match self {
             PlacedBy::Anchor(kind) => kind.name(),
+            PlacedBy::Register => Cow::Borrowed("register"),
             PlacedBy::Order => Cow::Borrowed("order"),
             PlacedBy::Unplaced => Cow::Borrowed("unplaced"),
         }
     }
 
     fn words() -> Vec<&'static str> {
-        AnchorKind::KNOWN.iter().map(|(_, word)| *word).chain(["order", "unplaced"]).collect()
+        AnchorKind::KNOWN.iter().map(|(_, word)| *word).chain(["register", "order", "unplaced"]).collect()
     }
 }
 

@@ -1,7 +1,7 @@
 mod oracle;
 
 use super::*;
-use pyst_snapshot::payload::{PythonFrame, PythonRun};
+use pyst_snapshot::payload::{PythonFrame, PythonRun, Register};
 
 /// A stack of frames that touch, innermost first, from their sizes; the innermost starts at 0x1000.
 fn stack(sizes: &[u64]) -> NativeStack {
@@ -30,7 +30,8 @@ fn state(runs: &[(u32, Option<u64>)]) -> PythonState {
     }
 }
 
-/// `N3` a native frame, `N3*` an evaluation loop; `P0` a Python frame, `(P0` an entry; `?` unplaced, `~` by order; states
+/// `N3` a native frame, `N3*` an evaluation loop; `P0` a Python frame, `(P0` an entry; `?` unplaced, `~` by order, `=` by a
+/// register; states
 /// after the first as `P1:0`.
 fn show(merged: &Merged) -> String {
     let entry = |entry: &Entry| match *entry {
@@ -40,6 +41,7 @@ fn show(merged: &Merged) -> String {
             let mark = match placed_by {
                 Some(PlacedBy::Unplaced) => "?",
                 Some(PlacedBy::Order) => "~",
+                Some(PlacedBy::Register) => "=",
                 None | Some(PlacedBy::Anchor(_)) => "",
             };
             format!("{}P{state}{frame}{mark}", if entry { "(" } else { "" })
@@ -156,6 +158,70 @@ fn runs_without_anchors_take_the_loops_where_there_are_as_many() {
     // Between neighbours that have a place the end does not matter.
     let between = state(&[(1, None), (1, Some(0x1020)), (1, None)]);
     assert_eq!(show(&merge(Some(&cut), &[&between], &loops)), "(P2? N4 N3 N2* (P1 N1* (P0~ N0");
+}
+
+/// Native frames of which each has these values in registers, and a state of as many frames as `frames`, each a run of its
+/// own, at these addresses; both innermost first.
+fn with_registers(values: &[&[u64]], frames: &[u64]) -> (NativeStack, PythonState) {
+    let mut native = stack(&vec![0x10; values.len()]);
+    for (frame, values) in native.frames.iter_mut().zip(values) {
+        let register = |(number, value): (usize, &u64)| Register { number: number as u16, value: *value };
+        frame.registers = values.iter().enumerate().map(register).collect();
+    }
+    let mut python = state(&vec![(1, None); frames.len()]);
+    for (frame, address) in python.frames.iter_mut().zip(frames) {
+        frame.address = Address(*address);
+    }
+    (native, python)
+}
+
+fn merged_by_registers(values: &[&[u64]], frames: &[u64], loops: &[usize]) -> String {
+    let (native, python) = with_registers(values, frames);
+    show(&merge(Some(&native), &[&python], &|frame| loops.contains(&frame)))
+}
+
+#[test]
+fn a_loop_runs_the_frame_that_it_has_in_a_register() {
+    let all = [0, 2, 4];
+    assert_eq!(
+        merged_by_registers(&[&[0xa], &[0xa], &[0xb], &[], &[0xc]], &[0xa, 0xb, 0xc], &all),
+        "N4* (P2= N3 N2* (P1= N1 N0* (P0="
+    );
+    // One that has none takes what is left.
+    assert_eq!(
+        merged_by_registers(&[&[], &[], &[0xb], &[], &[0xc]], &[0xa, 0xb, 0xc], &all),
+        "N4* (P2= N3 N2* (P1= N1 N0* (P0~"
+    );
+}
+
+#[test]
+fn a_loop_in_its_first_instructions_has_the_register_of_its_caller() {
+    assert_eq!(merged_by_registers(&[&[0xa], &[], &[0xa], &[0xb]], &[0xa, 0xb], &[0, 2, 3]), "N3* (P1= N2* (P0= N1 N0");
+}
+
+#[test]
+fn a_loop_that_has_the_frame_of_one_it_calls_too_runs_its_own() {
+    assert_eq!(merged_by_registers(&[&[0xa], &[0xa, 0xb]], &[0xa, 0xb], &[0, 1]), "N1* (P1= N0* (P0=");
+    // Nothing has the caller's, which must have a loop all the same.
+    assert_eq!(merged_by_registers(&[&[0xa], &[0xa]], &[0xa, 0xb], &[0, 1]), "N1* (P1~ N0* (P0=");
+}
+
+#[test]
+fn a_frame_thrown_into_has_no_loop_of_its_own() {
+    // coro.throw() through two awaits: five frames, three loops.
+    assert_eq!(
+        merged_by_registers(&[&[0xa], &[], &[0xd], &[], &[0xe]], &[0xa, 0xb, 0xc, 0xd, 0xe], &[0, 2, 4]),
+        "N4* (P4= N3 N2* (P3= (P2? (P1? N1 N0* (P0="
+    );
+}
+
+#[test]
+fn counting_does_not_overrule_a_register() {
+    // The inner loop has the outer frame: it can't be that the outer one runs it and the inner one the other.
+    let (mut native, python) = with_registers(&[&[0xb], &[]], &[0xa, 0xb]);
+    assert_eq!(show(&merge(Some(&native), &[&python], &|_| true)), "(P1? (P0? N1 N0");
+    native.frames[0].registers.clear();
+    assert_eq!(show(&merge(Some(&native), &[&python], &|_| true)), "N1* (P1~ N0* (P0~");
 }
 
 #[test]
