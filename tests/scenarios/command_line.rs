@@ -1,7 +1,7 @@
 //! The manners of the command line: versions, usage errors, where output goes.
 
 use anyhow::{Context, Result, ensure};
-use pyst_tests::{Pipeline, Scenario, Target, Tool, analyse, grab, interpreters, run, run_with_input, tool};
+use pyst_tests::{Pipeline, Scenario, Target, Tool, analyse, grab, representatives, run, run_with_input, tool};
 use std::fs;
 use std::os::unix::fs::PermissionsExt;
 use std::process::Command;
@@ -33,7 +33,7 @@ fn versions_and_help() {
 fn a_file_named_by_o_is_whole_private_and_says_what_a_pipe_says() {
     let scenario = Scenario::new("-o FILE");
     scenario.on("all", || {
-        let target = Target::start(&interpreters()[0], "five_frames.py", &[])?;
+        let target = Target::start(&representatives()[0], "five_frames.py", &[])?;
         let folder = tempfile::tempdir()?;
         let file = folder.path().join("hang.pyst");
         let path = file.to_string_lossy().into_owned();
@@ -65,7 +65,7 @@ fn a_file_named_by_o_is_whole_private_and_says_what_a_pipe_says() {
 fn a_name_that_is_both_a_pid_and_a_file_can_be_told_apart() {
     let scenario = Scenario::new("--pid and --core");
     scenario.on("all", || {
-        let target = Target::start(&interpreters()[0], "five_frames.py", &[])?;
+        let target = Target::start(&representatives()[0], "five_frames.py", &[])?;
         let pid = target.pid().to_string();
         let folder = tempfile::tempdir()?;
         fs::write(folder.path().join(&pid), "no core")?;
@@ -81,7 +81,7 @@ fn a_name_that_is_both_a_pid_and_a_file_can_be_told_apart() {
 #[test]
 fn formats_and_threads_are_chosen() {
     let scenario = Scenario::new("formats");
-    for interpreter in interpreters() {
+    for interpreter in representatives() {
         scenario.on(&interpreter.name, || {
             let target = Target::start(interpreter, "eight_threads.py", &[])?;
             let snapshot = grab([target.pid().to_string()])?.snapshot()?;
@@ -136,7 +136,7 @@ fn formats_and_threads_are_chosen() {
 #[test]
 fn four_tools_in_a_pipe() {
     let scenario = Scenario::new("the pipeline");
-    for interpreter in interpreters() {
+    for interpreter in representatives() {
         scenario.on(&interpreter.name, || {
             let target = Target::start(interpreter, "ctypes_callback.py", &[])?;
             let [grab, unwind, py, fmt] = Tool::ALL.map(|tool| tool.path().display().to_string());

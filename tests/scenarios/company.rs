@@ -4,7 +4,7 @@
 use anyhow::{Context, Result, bail, ensure};
 use nix::sys::signal::Signal;
 use pyst_tests::{
-    Child, Interpreter, Pipeline, Report, Scenario, Target, Tool, analyse, grab, interpreters, run, tool, wait_until,
+    Child, Interpreter, Pipeline, Report, Scenario, Target, Tool, analyse, grab, representatives, run, tool, wait_until,
 };
 use std::fs;
 use std::process::{Command, Stdio};
@@ -13,7 +13,7 @@ use std::time::Duration;
 #[test]
 fn threads_that_run_are_seen_at_one_moment() {
     let scenario = Scenario::new("busy threads");
-    for interpreter in interpreters() {
+    for interpreter in representatives() {
         scenario.on(&interpreter.name, || {
             let mut target = Target::start_awake(interpreter, "busy.py")?;
             let (mut stacks, mut statuses) = (0, [0; 4]);
@@ -67,7 +67,7 @@ fn on_the_road(report: &Report) -> Result<usize> {
 #[test]
 fn a_thread_that_python_knows_nothing_of_is_shown_when_asked_for() {
     let scenario = Scenario::new("foreign thread");
-    for interpreter in interpreters() {
+    for interpreter in representatives() {
         scenario.on(&interpreter.name, || {
             let target = Target::start(interpreter, "foreign_thread.py", &[])?;
             let report = analyse(&grab([target.pid().to_string()])?.snapshot()?)?;
@@ -87,7 +87,7 @@ fn a_thread_that_python_knows_nothing_of_is_shown_when_asked_for() {
 #[test]
 fn no_signal_that_arrives_in_mid_capture_is_lost() {
     let scenario = Scenario::new("signals in mid-capture");
-    for interpreter in interpreters() {
+    for interpreter in representatives() {
         scenario.on(&interpreter.name, || {
             let target = Target::start(interpreter, "signals.py", &[])?;
             let file = target.folder().join("signals");
@@ -110,7 +110,7 @@ fn no_signal_that_arrives_in_mid_capture_is_lost() {
 #[test]
 fn a_reader_that_does_not_read_does_not_stop_the_target() {
     let scenario = Scenario::new("slow reader");
-    let interpreter = &interpreters()[0];
+    let interpreter = &representatives()[0];
     scenario.on(&interpreter.name, || {
         // Its snapshot is larger than a pipe.
         let target = Target::start(interpreter, "fifty_threads.py", &[])?;
@@ -139,7 +139,7 @@ fn a_process_in_namespaces_of_its_own() {
     if !run(&mut unshare).is_ok_and(|output| output.status == Some(0)) {
         return scenario.skip("all", "making namespaces needs unshare and CAP_SYS_ADMIN");
     }
-    for interpreter in interpreters() {
+    for interpreter in representatives() {
         scenario.on(&interpreter.name, || in_namespaces(interpreter));
     }
     scenario.finish();

@@ -4,7 +4,7 @@ use crate::random::{Random, seed};
 use anyhow::{Context, Result, ensure};
 use nix::sys::signal::Signal;
 use pyst_tests::{
-    Pipeline, Scenario, Target, gcore, grab, has_program, interpreters, kernel_core, kernel_cores_are_files,
+    Pipeline, Scenario, Target, gcore, grab, has_program, kernel_core, kernel_cores_are_files, representatives,
 };
 use std::path::{Path, PathBuf};
 
@@ -14,7 +14,7 @@ fn a_core_taken_on_demand_is_said_to_be_one() {
     if !has_program("gcore") {
         return scenario.skip("all", "gdb is not installed");
     }
-    for interpreter in interpreters() {
+    for interpreter in representatives() {
         scenario.on(&interpreter.name, || {
             let target = Target::start(interpreter, "five_frames.py", &[])?;
             let text = text_of(&[gcore(&target)?])?;
@@ -34,7 +34,7 @@ fn the_signal_that_ended_a_process_is_told_with_its_sender_or_the_address() {
     if let Err(reason) = kernel_cores_are_files() {
         return scenario.skip("all", &reason);
     }
-    for interpreter in interpreters().iter().filter(|one| one.root.is_none()) {
+    for interpreter in representatives().iter().filter(|one| one.root.is_none()) {
         scenario.on(&format!("{}, SIGABRT", interpreter.name), || {
             let mut target = Target::start(interpreter, "five_frames.py", &[])?;
             let text = text_of(&[kernel_core(&mut target, Signal::SIGABRT)?])?;
@@ -63,7 +63,7 @@ fn the_executable_of_a_core_may_be_named() {
     if !has_program("gcore") {
         return scenario.skip("all", "gdb is not installed");
     }
-    for interpreter in interpreters() {
+    for interpreter in representatives() {
         scenario.on(&interpreter.name, || {
             let target = Target::start(interpreter, "five_frames.py", &[])?;
             let text = text_of(&[gcore(&target)?, interpreter.host_exe()])?;
@@ -78,7 +78,7 @@ fn the_executable_of_a_core_may_be_named() {
 #[test]
 fn a_core_that_is_cut_off_says_so_and_still_shows_what_is_there() {
     let scenario = Scenario::new("truncated core");
-    for interpreter in interpreters() {
+    for interpreter in representatives() {
         // gdb writes what it knows of threads last, the kernel first.
         if has_program("gcore") {
             scenario.on(&format!("{}, gcore", interpreter.name), || {
@@ -116,7 +116,7 @@ fn cut(target: &Target, core: &Path) -> Result<()> {
 #[test]
 fn a_core_with_bytes_changed_at_random_is_survived() {
     let scenario = Scenario::new("damaged core");
-    let interpreter = &interpreters()[0];
+    let interpreter = &representatives()[0];
     let seed = seed();
     if let Err(reason) = kernel_cores_are_files() {
         return scenario.skip("all", &reason);

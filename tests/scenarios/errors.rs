@@ -4,7 +4,7 @@
 use anyhow::{Context, Result, ensure};
 use nix::sys::signal::Signal;
 use pyst_tests::{
-    Child, Interpreter, Output, Pipeline, Report, Scenario, Target, Tool, grab, has_program, interpreters, is_root,
+    Child, Interpreter, Output, Pipeline, Report, Scenario, Target, Tool, grab, has_program, is_root, representatives,
     run, wait_until,
 };
 use std::fs;
@@ -75,7 +75,7 @@ fn a_process_of_another_user() {
         return scenario.skip("all", "becoming another user needs root and setpriv");
     }
     scenario.on("all", || {
-        let target = Target::start(&interpreters()[0], "five_frames.py", &[])?;
+        let target = Target::start(&representatives()[0], "five_frames.py", &[])?;
         let folder = public_folder()?;
         let copy = folder.path().join("pyst-grab");
         fs::copy(Tool::Grab.path(), &copy)?;
@@ -101,7 +101,7 @@ fn a_process_that_is_traced_already_still_gives_its_python_frames() {
     if !has_program("strace") {
         return scenario.skip("all", "strace is not installed");
     }
-    for interpreter in interpreters() {
+    for interpreter in representatives() {
         scenario.on(&interpreter.name, || {
             let target = Target::start(interpreter, "eight_threads.py", &[])?;
             let pid = target.pid().to_string();
@@ -133,7 +133,7 @@ fn a_process_that_is_traced_already_still_gives_its_python_frames() {
 #[test]
 fn a_process_that_exits_during_capture_never_hangs_it() {
     let scenario = Scenario::new("error: exits during capture");
-    for interpreter in interpreters() {
+    for interpreter in representatives() {
         scenario.on(&interpreter.name, || {
             let script = Placed::new(interpreter, "short_lived.py")?;
             let started = Instant::now();
@@ -156,7 +156,7 @@ fn a_process_that_exits_during_capture_never_hangs_it() {
 #[test]
 fn a_process_that_is_killed_during_capture_never_hangs_it() {
     let scenario = Scenario::new("error: killed during capture");
-    let interpreter = &interpreters()[0];
+    let interpreter = &representatives()[0];
     scenario.on(&interpreter.name, || {
         let mut statuses = [0; 4];
         let mut duration = Duration::ZERO;

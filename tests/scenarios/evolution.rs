@@ -6,7 +6,7 @@ use pyst_snapshot::payload::{Capture, FoundBy, Native, Source, Threads};
 use pyst_snapshot::{
     Payload, PayloadError, RawSection, SectionFlags, SectionKind, Snapshot, StreamReader, WireError, write_snapshot,
 };
-use pyst_tests::{Output, Pipeline, Report, Scenario, Target, Tool, grab, interpreters, run_with_input, tool};
+use pyst_tests::{Output, Pipeline, Report, Scenario, Target, Tool, grab, representatives, run_with_input, tool};
 
 const JSON: [&str; 3] = ["--format", "json", "--all-threads"];
 
@@ -24,7 +24,7 @@ fn bytes_of(snapshot: &Snapshot) -> Result<Vec<u8>> {
 }
 
 fn captured() -> Result<(Target, Snapshot)> {
-    let target = Target::start(&interpreters()[0], "five_frames.py", &[])?;
+    let target = Target::start(&representatives()[0], "five_frames.py", &[])?;
     let snapshot = parse(&grab([target.pid().to_string()])?.snapshot()?)?;
     Ok((target, snapshot))
 }

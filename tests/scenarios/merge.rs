@@ -6,6 +6,7 @@
 use anyhow::{Context, Result, ensure};
 use pyst_tests::{
     GdbFrame, Interpreter, Report, Scenario, Target, Thread, has_program, interpreters, native_stacks, report_of,
+    representatives,
 };
 use serde_json::Value;
 
@@ -26,7 +27,7 @@ const TARGETS: [(&str, &[Between]); 8] = [
         ],
     ),
     ("ctypes_callback.py", &[("enter", &["ffi_call", "ffi_call_int"], "level"), ("enter", &["closure_fcn"], "level")]),
-    ("generators.py", &[("driven_from_c", &["builtin_sum", "gen_iternext"], "<genexpr>")]),
+    ("plain_generators.py", &[("driven_from_c", &["builtin_sum", "gen_iternext"], "<genexpr>")]),
     ("coroutine_throw.py", &[("middle", &["_gen_throw", "gen_throw", "coro_throw"], "inner")]),
 ];
 
@@ -37,8 +38,13 @@ fn python_runs_lie_between_the_native_frames_that_gdb_finds() {
         scenario.skip("all", "gdb is not installed");
         return;
     }
-    for interpreter in interpreters() {
+    // Before 3.11 the interpreter keeps nothing of its frames on the C stack: each version is merged in a way of its own.
+    let old = interpreters().iter().filter(|one| one.version < (3, 11) && one.root.is_none() && !one.is_variant());
+    for interpreter in representatives().iter().chain(old) {
         for (script, between) in TARGETS {
+            if interpreter.version < (3, 0) && script == "coroutine_throw.py" {
+                continue;
+            }
             scenario.on(&format!("{}, {script}", interpreter.name), || check(interpreter, script, between));
         }
     }
@@ -55,6 +61,9 @@ fn a_stripped_interpreter_merges_as_its_twin_with_symbols() {
     for interpreter in stripped() {
         let twin = interpreters().iter().find(|one| interpreter.name == format!("{} stripped", one.name));
         for (script, _) in TARGETS {
+            if interpreter.version < (3, 0) && script == "coroutine_throw.py" {
+                continue;
+            }
             scenario.on(&format!("{}, {script}", interpreter.name), || {
                 let [one, other] = [interpreter, twin.context("its twin is not tested")?].map(|which| -> Result<_> {
                     let target = Target::start(which, script, &[])?;

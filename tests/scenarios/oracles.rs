@@ -1,7 +1,7 @@
 //! The oracles agree with each other: what the other scenarios stand on.
 
 use anyhow::ensure;
-use pyst_tests::{Scenario, Target, has_program, interpreters, native_stacks};
+use pyst_tests::{Scenario, Target, has_program, native_stacks, representatives};
 
 const TARGETS: [&str; 12] = [
     "five_frames.py",
@@ -21,7 +21,7 @@ const TARGETS: [&str; 12] = [
 #[test]
 fn a_targets_account_is_faulthandlers() {
     let scenario = Scenario::new("the account agrees with faulthandler");
-    for interpreter in interpreters() {
+    for interpreter in representatives() {
         for script in TARGETS {
             scenario.on(&format!("{}, {script}", interpreter.name), || {
                 let target = Target::start(interpreter, script, &[])?;
@@ -39,7 +39,7 @@ fn gdb_leaves_a_target_as_it_was() {
         scenario.skip("all", "gdb is not installed");
         return;
     }
-    for interpreter in interpreters() {
+    for interpreter in representatives() {
         scenario.on(&interpreter.name, || {
             let target = Target::start(interpreter, "eight_threads.py", &[])?;
             let (first, second) =

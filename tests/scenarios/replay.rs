@@ -3,7 +3,7 @@
 
 use crate::empty_root::EmptyRoot;
 use anyhow::{Context, Result, ensure};
-use pyst_tests::{Pipeline, Scenario, Target, Tool, gcore, grab, has_program, interpreters};
+use pyst_tests::{Pipeline, Scenario, Target, Tool, gcore, grab, has_program, representatives};
 
 const TARGETS: [&str; 5] = ["eight_threads.py", "ctypes_callback.py", "coroutine_throw.py", "closures.py", "names.py"];
 
@@ -16,7 +16,7 @@ fn a_snapshot_says_the_same_in_an_empty_root() {
         Ok(root) => root,
         Err(reason) => return scenario.skip("all", &format!("{reason:#}")),
     };
-    for interpreter in interpreters() {
+    for interpreter in representatives() {
         for script in TARGETS {
             let mut target = None;
             scenario.on(&format!("{}, {script}", interpreter.name), || {
@@ -60,7 +60,7 @@ fn result(pipeline: &Pipeline, snapshot: &[u8]) -> Result<Vec<u8>> {
 #[test]
 fn the_order_of_the_stages_leaves_no_trace() {
     let scenario = Scenario::new("stages commute");
-    for interpreter in interpreters() {
+    for interpreter in representatives() {
         scenario.on(&interpreter.name, || {
             let target = Target::start(interpreter, "eight_threads.py", &[])?;
             let snapshot = grab([target.pid().to_string()])?.snapshot()?;
@@ -87,7 +87,7 @@ fn the_order_of_the_stages_leaves_no_trace() {
 #[test]
 fn a_stream_may_hold_any_number_of_snapshots() {
     let scenario = Scenario::new("concatenated snapshots");
-    let interpreter = &interpreters()[0];
+    let interpreter = &representatives()[0];
     scenario.on(&interpreter.name, || {
         let [one, other] = [(); 2].map(|()| Target::start(interpreter, "five_frames.py", &[]));
         let (one, other) = (one?, other?);

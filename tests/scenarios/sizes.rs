@@ -1,7 +1,7 @@
 //! A snapshot is small, however large the heap; and for how long the target was stopped.
 
 use anyhow::{Result, ensure};
-use pyst_tests::{Interpreter, Scenario, Target, analyse, grab, interpreters};
+use pyst_tests::{Interpreter, Scenario, Target, analyse, grab, representatives};
 
 #[test]
 fn a_script_five_frames_deep_takes_less_than_64_kib() {
@@ -15,7 +15,7 @@ fn fifty_threads_take_less_than_512_kib() {
 
 fn below(name: &'static str, script: &str, limit: usize) {
     let scenario = Scenario::new(name);
-    for interpreter in interpreters() {
+    for interpreter in representatives() {
         scenario.on(&interpreter.name, || {
             let size = size_of(&Target::start(interpreter, script, &[])?)?;
             scenario.figure(&interpreter.name, &format!("{size} bytes"));
@@ -29,7 +29,7 @@ fn below(name: &'static str, script: &str, limit: usize) {
 #[test]
 fn the_size_does_not_grow_with_the_heap() {
     let scenario = Scenario::new("size, large heaps");
-    for interpreter in interpreters() {
+    for interpreter in representatives() {
         scenario.on(&interpreter.name, || {
             let small = heap(interpreter, "bytes", 1)?;
             let two_gib = heap(interpreter, "bytes", 2 << 30)?;
@@ -63,7 +63,7 @@ fn size_of(target: &Target) -> Result<usize> {
 #[ignore = "a benchmark, to be run alone"]
 fn the_target_is_stopped_briefly() {
     let scenario = Scenario::new("stop");
-    for interpreter in interpreters() {
+    for interpreter in representatives() {
         scenario.on(&interpreter.name, || {
             let target = Target::start(interpreter, "five_frames.py", &[])?;
             let mut stops = Vec::new();

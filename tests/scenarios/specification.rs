@@ -3,7 +3,7 @@
 
 use anyhow::{Context, Result, ensure};
 use pyst_tests::{
-    Pipeline, Report, Scenario, Target, Tool, analyse, grab, interpreters, run, run_with_input, tool, tools_dir,
+    Pipeline, Report, Scenario, Target, Tool, analyse, grab, representatives, run, run_with_input, tool, tools_dir,
 };
 use serde_json::Value;
 use std::fs;
@@ -11,7 +11,7 @@ use std::path::Path;
 
 /// What the independent reader finds in a stream.
 fn read(stream: &[u8]) -> Result<Vec<Vec<Value>>> {
-    let python = interpreters().iter().find(|one| one.root.is_none()).context("no Python outside of a root")?;
+    let python = representatives().iter().find(|one| one.root.is_none()).context("no Python outside of a root")?;
     let output =
         run_with_input(python.command().arg(tools_dir().join("read_snapshot.py")), stream)?.expect_status(0)?;
     Ok(serde_json::from_slice(&output.stdout)?)
@@ -24,7 +24,7 @@ fn kinds(sections: &[Value]) -> Vec<&str> {
 #[test]
 fn an_independent_reader_finds_what_the_tools_report() {
     let scenario = Scenario::new("independent reader");
-    for interpreter in interpreters() {
+    for interpreter in representatives() {
         scenario.on(&interpreter.name, || {
             let target = Target::start(interpreter, "eight_threads.py", &[])?;
             let snapshot = grab([target.pid().to_string()])?.snapshot()?;
@@ -99,7 +99,7 @@ fn an_independent_reader_finds_what_the_tools_report() {
 fn an_independent_reader_sees_what_the_stages_add() {
     let scenario = Scenario::new("independent reader, stages");
     scenario.on("all", || {
-        let target = Target::start(&interpreters()[0], "five_frames.py", &[])?;
+        let target = Target::start(&representatives()[0], "five_frames.py", &[])?;
         let snapshot = grab([target.pid().to_string()])?.snapshot()?;
         let unwound = run_with_input(&mut tool(Tool::Unwind), &snapshot)?.expect_status(0)?.stdout;
         let both = run_with_input(&mut tool(Tool::Py), &unwound)?.expect_status(0)?.stdout;
@@ -133,7 +133,7 @@ fn pyst_fmt_prints_the_committed_schema() {
 fn reports_validate_against_the_schema() {
     let scenario = Scenario::new("schema validation");
     scenario.on("a report, and one that is none", || {
-        let target = Target::start(&interpreters()[0], "five_frames.py", &[])?;
+        let target = Target::start(&representatives()[0], "five_frames.py", &[])?;
         let snapshot = grab([target.pid().to_string()])?.snapshot()?;
         let outputs = Pipeline::from_snapshot_only(&["--format", "json", "--all-threads"]).run(&snapshot)?;
         let text = outputs.last().context("no output")?.text();

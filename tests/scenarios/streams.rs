@@ -2,11 +2,11 @@
 
 use crate::random::{Random, seed};
 use anyhow::{Context, Result, ensure};
-use pyst_tests::{Output, Pipeline, Report, Scenario, Target, Tool, grab, interpreters, run_with_input, tool};
+use pyst_tests::{Output, Pipeline, Report, Scenario, Target, Tool, grab, representatives, run_with_input, tool};
 use std::collections::HashMap;
 
 fn snapshot() -> Result<(Target, Vec<u8>)> {
-    let target = Target::start(&interpreters()[0], "five_frames.py", &[])?;
+    let target = Target::start(&representatives()[0], "five_frames.py", &[])?;
     let snapshot = grab([target.pid().to_string()])?.snapshot()?;
     Ok((target, snapshot))
 }

@@ -1,13 +1,13 @@
 //! Terminals and pipes: strings of the target cannot drive a terminal, binary does not go to one, a closed pipe ends quietly.
 
 use anyhow::{Context, Result, ensure};
-use pyst_tests::{Pipeline, Report, Scenario, Target, Tool, grab, has_program, interpreters, run};
+use pyst_tests::{Pipeline, Report, Scenario, Target, Tool, grab, has_program, representatives, run};
 use std::process::Command;
 
 #[test]
 fn strings_of_the_target_cannot_drive_the_terminal() {
     let scenario = Scenario::new("hostile names");
-    for interpreter in interpreters() {
+    for interpreter in representatives() {
         scenario.on(&interpreter.name, || {
             let name = "evil\u{1b}[31m\u{9b}2J\r.py";
             let target = Target::start_as(interpreter, "hostile_names.py", name, &["\x1b]0;owned\x07"])?;
@@ -46,7 +46,7 @@ fn harmless(text: &str) -> Result<()> {
 fn colour_is_there_when_asked_for_and_else_only_on_a_terminal() {
     let scenario = Scenario::new("colour");
     scenario.on("all", || {
-        let target = Target::start(&interpreters()[0], "five_frames.py", &[])?;
+        let target = Target::start(&representatives()[0], "five_frames.py", &[])?;
         let snapshot = grab([target.pid().to_string()])?.snapshot()?;
         let text = |arguments: &[&str]| -> Result<String> {
             Ok(Pipeline::from_snapshot_only(arguments).run(&snapshot)?.last().context("no output")?.text())
@@ -65,7 +65,7 @@ fn binary_does_not_go_to_a_terminal() {
     if !has_program("script") {
         return scenario.skip("all", "script (of bsdutils) is not installed");
     }
-    let target = Target::start(&interpreters()[0], "five_frames.py", &[]).unwrap();
+    let target = Target::start(&representatives()[0], "five_frames.py", &[]).unwrap();
     let folder = tempfile::tempdir().unwrap();
     let file = folder.path().join("a.pyst");
     std::fs::write(&file, grab([target.pid().to_string()]).unwrap().snapshot().unwrap()).unwrap();
@@ -116,7 +116,7 @@ fn on_a_terminal(line: &str) -> Result<(Option<i32>, String)> {
 #[test]
 fn a_closed_pipe_ends_quietly() {
     let scenario = Scenario::new("closed pipe");
-    let target = Target::start(&interpreters()[0], "recursion.py", &[]).unwrap();
+    let target = Target::start(&representatives()[0], "recursion.py", &[]).unwrap();
     let folder = tempfile::tempdir().unwrap();
     let file = folder.path().join("a.pyst");
     std::fs::write(&file, grab([target.pid().to_string()]).unwrap().snapshot().unwrap()).unwrap();

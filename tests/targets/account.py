@@ -1,11 +1,11 @@
-"""What a target says of itself: the oracle of the frame tests.
+# coding: utf-8
+"""What a target says of itself: the oracle of the frame tests. Runs on every Python from 2.7 and 3.6 on.
 
 A target imports this module, brings its threads where it wants them, and calls tell() *on the very line* on which it then
 blocks, so that the account is also right about the frame that gives it. The account is sys._current_frames(), written
 to account.json in PYST_TARGET_DIR. After that, SIGUSR1 makes faulthandler write a second one, without running any Python.
 """
 
-import faulthandler
 import json
 import os
 import signal
@@ -13,8 +13,13 @@ import sys
 import threading
 import time
 
+try:
+    import faulthandler
+except ImportError:
+    faulthandler = None  # Python 2.7
+
 WORK = os.environ["PYST_TARGET_DIR"]
-FOREVER = 1_000_000.0
+FOREVER = 1000000.0
 
 # So that a core that the kernel writes lies there.
 os.chdir(WORK)
@@ -22,12 +27,40 @@ os.chdir(WORK)
 # Whatever becomes of the test that started it, no target outlives this many seconds.
 signal.alarm(900)
 
-_dump = open(os.path.join(WORK, "faulthandler.txt"), "w")
-faulthandler.register(signal.SIGUSR1, file=_dump, all_threads=True)
+if faulthandler:
+    _dump = open(os.path.join(WORK, "faulthandler.txt"), "w")
+    faulthandler.register(signal.SIGUSR1, file=_dump, all_threads=True)
+
+# Before 3.8 no Thread knows its tid. This is the moment at which newer ones ask for it.
+if sys.version_info < (3, 8):
+
+    def _note_tid(thread, set_ident=threading.Thread._set_ident):
+        set_ident(thread)
+        thread.native_id = int(os.readlink("/proc/thread-self").split("/")[-1])
+
+    threading.current_thread().native_id = os.getpid()
+    threading.Thread._set_ident = _note_tid
 
 
-def _printable(text):
-    """A str as the tools write it: lone surrogates escaped."""
+def start(function, arguments=(), name=None):
+    """Starts a daemon thread."""
+    thread = threading.Thread(target=function, args=arguments, name=name)
+    thread.daemon = True
+    thread.start()
+    return thread
+
+
+def printable(text):
+    """A text as the tools write it: lone surrogates, and in 2.7 bytes that are no UTF-8, escaped."""
+    if isinstance(text, bytes):
+        import codecs
+
+        def escape(error):
+            bad = bytearray(error.object[error.start : error.end])
+            return u"".join(u"\\x%02x" % one for one in bad), error.end
+
+        codecs.register_error("escape-bytes", escape)
+        return text.decode("utf-8", "escape-bytes")
     return text.encode("utf-8", "backslashreplace").decode("utf-8")
 
 
@@ -38,19 +71,16 @@ def _position(frame):
     return (None, None, None, None)
 
 
-def _frames(frame, speaker):
+def frames_from(frame, speaker):
     """The frames from `frame` outwards, outermost first. The speaker's own instruction moves on, so only its line counts."""
     frames = []
     while frame is not None:
         code = frame.f_code
-        one = {
-            "function": _printable(code.co_name),
-            "qualname": _printable(code.co_qualname),
-            "file": _printable(code.co_filename),
-            "line": frame.f_lineno,
-        }
-        if frame is not speaker:
-            _, one["end_line"], one["column"], one["end_column"] = _position(frame)
+        one = {"function": printable(code.co_name), "file": printable(code.co_filename), "line": frame.f_lineno}
+        if sys.version_info >= (3, 11):
+            one["qualname"] = printable(code.co_qualname)
+            if frame is not speaker:
+                _, one["end_line"], one["column"], one["end_column"] = _position(frame)
         frames.append(one)
         frame = frame.f_back
     frames.reverse()
@@ -59,7 +89,7 @@ def _frames(frame, speaker):
 
 def _snapshot():
     """{ident: (frame, instruction)} of all threads but this one."""
-    me = threading.get_ident()
+    me = threading.current_thread().ident
     return {ident: (frame, frame.f_lasti) for ident, frame in sys._current_frames().items() if ident != me}
 
 
@@ -77,7 +107,7 @@ def settle(others):
 
 def tell():
     """Writes the account. The caller must block on the line that calls this."""
-    me = threading.get_ident()
+    me = threading.current_thread().ident
     natives = {thread.ident: thread for thread in threading.enumerate()}
     threads = []
     for ident, frame in sys._current_frames().items():
@@ -87,8 +117,8 @@ def tell():
             {
                 "ident": ident,
                 "tid": thread.native_id if thread else None,
-                "name": _printable(thread.name) if thread else None,
-                "frames": _frames(speaker or frame, speaker),
+                "name": printable(thread.name) if thread else None,
+                "frames": frames_from(speaker or frame, speaker),
             }
         )
     write("account.json", json.dumps({"pid": os.getpid(), "version": sys.version.split()[0], "threads": threads}))

@@ -22,11 +22,11 @@ async def bystander():
 
 
 async def main():
-    tasks = [asyncio.create_task(between()), asyncio.create_task(bystander())]
+    tasks = [asyncio.ensure_future(between()), asyncio.ensure_future(bystander())]
     await asyncio.sleep(0)
     await asyncio.sleep(0)
     tasks[0].cancel()
     await tasks[0]
 
 
-asyncio.run(main())
+asyncio.new_event_loop().run_until_complete(main())

@@ -42,8 +42,8 @@ def come_and_go():
 
 
 for _ in range(4):
-    threading.Thread(target=drive, name="busy", daemon=True).start()
-threading.Thread(target=come_and_go, name="storm", daemon=True).start()
+    account.start(drive, name="busy")
+account.start(come_and_go, name="storm")
 account.write("account.json", "{}")
 while True:
     time.sleep(0.001)

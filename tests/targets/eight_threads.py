@@ -1,11 +1,18 @@
 """Eight threads, each at a depth of its own, each blocked in another way."""
 
 import os
-import queue
+import sys
 import threading
 import time
 
 import account
+
+try:
+    from queue import Queue
+except ImportError:
+    from Queue import Queue  # Python 2.7
+
+MAIN = threading.current_thread()
 
 
 def by_sleep():
@@ -23,7 +30,8 @@ def by_event():
 
 
 def by_event_with_timeout():
-    threading.Event().wait(account.FOREVER)
+    # 2.7 would poll, and never sleep.
+    threading.Event().wait(account.FOREVER if sys.version_info >= (3,) else None)
 
 
 def by_pipe():
@@ -32,11 +40,11 @@ def by_pipe():
 
 
 def by_queue():
-    queue.Queue().get()
+    Queue().get()
 
 
 def by_join():
-    threading.main_thread().join()
+    MAIN.join()
 
 
 def descend(depth, block):
@@ -47,6 +55,6 @@ def descend(depth, block):
 
 WAYS = [by_sleep, by_lock, by_event, by_event_with_timeout, by_pipe, by_queue, by_join]
 for depth, way in enumerate(WAYS):
-    threading.Thread(target=descend, args=(depth, way), name=f"worker-{way.__name__}", daemon=True).start()
+    account.start(descend, (depth, way), "worker-" + way.__name__)
 account.settle(len(WAYS))
 account.tell(); time.sleep(account.FOREVER)

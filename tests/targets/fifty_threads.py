@@ -1,6 +1,5 @@
 """Fifty threads, five to nine frames each."""
 
-import threading
 import time
 
 import account
@@ -14,6 +13,6 @@ def descend(depth):
 
 
 for number in range(49):
-    threading.Thread(target=descend, args=(number % 5,), name=f"worker-{number}", daemon=True).start()
+    account.start(descend, (number % 5,), "worker-%d" % number)
 account.settle(49)
 account.tell(); time.sleep(account.FOREVER)

@@ -10,7 +10,7 @@ figures, skipped = [], collections.defaultdict(set)
 for line in open(sys.argv[1], encoding="utf-8"):
     scenario, circumstance, outcome, detail = line.rstrip("\n").split("\t", 3)
     interpreter = circumstance.split(",")[0]
-    is_version = interpreter.removesuffix(" stripped").split()[-1].count(".") == 2
+    is_version = [*interpreter.split(), "", ""][1].count(".") == 2
     if not is_version:
         interpreter = "(any)"
     if outcome == "figure":
