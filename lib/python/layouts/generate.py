@@ -13,11 +13,29 @@ import re
 import sys
 
 # Minor version -> the name of its semantics in src/layout/semantics.rs.
-VERSIONS = {(3, 11): "PYTHON_3_11", (3, 12): "PYTHON_3_12", (3, 13): "PYTHON_3_13"}
-FLAVOURS = {"release": "Flavour::Release"}
+VERSIONS = {
+    (3, 11): "PYTHON_3_11",
+    (3, 12): "PYTHON_3_12",
+    (3, 13): "PYTHON_3_13",
+    (3, 14): "PYTHON_3_14",
+    (3, 15): "PYTHON_3_15",
+}
+
+# The flavours of an entry: how the build was configured, and whether it has no GIL. Flavours whose fields are the same
+# share a table; the first that it has names it.
+FLAVOURS = {
+    "release": ("Release", False),
+    "release-shared": ("Release", False),
+    "release-jit": ("Jit", False),
+    "debug": ("Debug", False),
+    "free-threaded": ("Release", True),
+    "free-threaded-debug": ("Debug", True),
+}
+SUFFIXES = {"Release": "", "Jit": "-jit", "Debug": "-debug"}
 
 # The field's name in `Offsets`; where it is, the first of several that exists; where `_Py_DebugOffsets` states it.
-# `.` is a field's offset, `#` a field's or (alone) a structure's size, `:` a bit field's first bit.
+# `.` is a field's offset, `#` a field's or (alone) a structure's size, `:` a bit field's first bit in the word that it is
+# part of: free-threaded builds have a whole byte before the others.
 RUNTIME, INTERPRETER, THREAD = "_PyRuntimeState", "PyInterpreterState", "PyThreadState"
 THREAD_IMPL, CFRAME, FRAME = "_PyThreadStateImpl", "_PyCFrame", "_PyInterpreterFrame"
 CODE, TEXT, CHUNK = "PyCodeObject", "PyASCIIObject", "_PyStackChunk"
@@ -49,6 +67,7 @@ FIELDS = [
     ("thread_cframe", [f"{THREAD}.cframe"], None),
     ("thread_root_cframe", [f"{THREAD}.root_cframe"], None),
     ("thread_current_frame", [f"{THREAD}.current_frame"], "thread_state.current_frame"),
+    ("thread_base_frame", [f"{THREAD}.base_frame"], "thread_state.base_frame"),
     ("thread_chunk", [f"{THREAD}.datastack_chunk"], "thread_state.datastack_chunk"),
     ("thread_chunk_top", [f"{THREAD}.datastack_top"], None),
     ("chunk_previous", [f"{CHUNK}.previous"], None),
@@ -62,6 +81,8 @@ FIELDS = [
     ("frame_code", [f"{FRAME}.f_executable", f"{FRAME}.f_code"], "interpreter_frame.executable"),
     ("frame_instruction", [f"{FRAME}.instr_ptr", f"{FRAME}.prev_instr"], "interpreter_frame.instr_ptr"),
     ("frame_stack_top", [f"{FRAME}.stacktop"], None),
+    ("frame_stack_pointer", [f"{FRAME}.stackpointer"], "interpreter_frame.stackpointer"),
+    ("frame_code_copy", [f"{FRAME}.tlbc_index"], "interpreter_frame.tlbc_index"),
     ("frame_owner", [f"{FRAME}.owner"], "interpreter_frame.owner"),
     ("frame_locals", [f"{FRAME}.localsplus"], "interpreter_frame.localsplus"),
     ("code_units", [f"{CODE}.ob_base.ob_size"], None),
@@ -75,6 +96,10 @@ FIELDS = [
     ("code_local_kinds", [f"{CODE}.co_localspluskinds"], "code_object.localspluskinds"),
     ("code_first_traceable", [f"{CODE}._co_firsttraceable"], None),
     ("code_instructions", [f"{CODE}.co_code_adaptive"], "code_object.co_code_adaptive"),
+    ("code_copies", [f"{CODE}.co_tlbc"], "code_object.co_tlbc"),
+    ("code_copies_count", ["_PyCodeArray.size"], None),
+    ("code_copies_first", ["_PyCodeArray.entries"], None),
+    ("object_type", ["PyObject.ob_type"], "pyobject.ob_type"),
     ("bytes_length", ["PyBytesObject.ob_base.ob_size"], "bytes_object.ob_size"),
     ("bytes_data", ["PyBytesObject.ob_sval"], "bytes_object.ob_sval"),
     ("text_length", [f"{TEXT}.length"], "unicode_object.length"),
@@ -98,7 +123,10 @@ def value(structs, place):
     field = structure["fields"].get(path)
     if field is None:
         return None
-    return {".": field["offset"], "#": field["size"], ":": field.get("bit_offset")}[mark]
+    if mark == ":":
+        word = structure["fields"][path.rpartition(".")[0]]
+        return (field["offset"] - word["offset"]) * 8 + field["bit_offset"]
+    return {".": field["offset"], "#": field["size"]}[mark]
 
 
 def offsets(structs):
@@ -130,11 +158,12 @@ def main():
         version = tuple(map(int, entry["version"].split(".")))
         if version[:2] not in VERSIONS or entry["flavour"] not in FLAVOURS:
             continue
+        flavour, free_threaded = FLAVOURS[entry["flavour"]]
         same = entry.get("same_as")
         structs = entry["structs"] if same is None else by_key[same["version"], same["flavour"], same["source"]]["structs"]
-        key = (version[:2], entry["flavour"], offsets(structs), stated(structs))
-        table = tables.setdefault(key, {"patches": set(), "origins": {}})
-        table["patches"].add(version[2])
+        key = (version[:2], free_threaded, offsets(structs), stated(structs))
+        table = tables.setdefault(key, {"builds": set(), "origins": {}})
+        table["builds"].add((flavour, version[2]))
         table["origins"].setdefault(entry["source"], set()).add(version[2])
 
     # Equal offsets are written once.
@@ -146,13 +175,25 @@ def main():
         number = pool.setdefault(values, len(pool))
         return f"&OFFSETS_{number}"
 
+    def flavours(table):
+        present = {flavour for flavour, _ in table["builds"]}
+        return [flavour for flavour in SUFFIXES if flavour in present]
+
     rows = []
-    ordered = sorted(tables.items(), key=lambda item: (item[0][0], min(item[1]["patches"])))
-    for (minor, flavour, offset_values, stated_values), table in ordered:
-        patches = sorted(table["patches"])
-        name = f"{minor[0]}.{minor[1]}.{patches[0]}"
-        taken = sum(1 for row in rows if row[0] == name or row[0].startswith(name + "-"))
-        name += f"-{taken + 1}" if taken else ""
+    names = set()
+
+    def order(item):
+        (minor, free_threaded, *_), table = item
+        return minor, free_threaded, list(SUFFIXES).index(flavours(table)[0]), min(p for _, p in table["builds"])
+
+    for (minor, free_threaded, offset_values, stated_values), table in sorted(tables.items(), key=order):
+        patches = sorted({patch for _, patch in table["builds"]})
+        base = f"{minor[0]}.{minor[1]}.{patches[0]}{'-free-threaded' * free_threaded}{SUFFIXES[flavours(table)[0]]}"
+        name, number = base, 1
+        while name in names:
+            number += 1
+            name = f"{base}-{number}"
+        names.add(name)
         origin = "; ".join(f"{s} ({', '.join(str(p) for p in sorted(v))})" for s, v in sorted(table["origins"].items()))
         stated_text = "None" if stated_values is None else f"Some({pooled(stated_values)})"
         rows.append((name, f"""Table {{
@@ -160,7 +201,8 @@ def main():
             origin: "{origin}",
             minor: ({minor[0]}, {minor[1]}),
             patches: &{patches},
-            flavour: {FLAVOURS[flavour]},
+            free_threaded: {str(free_threaded).lower()},
+            flavours: &[{", ".join(f"Flavour::{flavour}" for flavour in flavours(table))}],
             semantics: &{VERSIONS[minor]},
             offsets: {pooled(offset_values)},
             stated: {stated_text},

@@ -36,6 +36,8 @@ pub(crate) struct Codes<'a> {
     memory: &'a dyn Memory,
     codes: Vec<Code>,
     places: HashMap<Address, CodeId>,
+    /// Where the copies of instructions start that threads have for themselves.
+    copies: HashMap<(usize, u32), Address>,
     /// The one asked for last: recursion asks for it again.
     last: Option<(Address, CodeId)>,
     locations: HashMap<(usize, u32), Location>,
@@ -49,12 +51,15 @@ pub(crate) struct Codes<'a> {
     pub(crate) lost: Vec<String>,
 }
 
+/// How many copies of its instructions a code object may have: CPython makes one for each thread that runs it.
+const COPIES: u64 = 1 << 20;
+
 /// What a code object's header says.
 pub(crate) struct Code {
     address: Address,
     header: Vec<u8>,
-    /// Where its instructions start.
-    pub(crate) instructions: Address,
+    /// Where its own instructions start.
+    instructions: Address,
     /// How long they are, in bytes.
     pub(crate) length: u64,
     /// Before this offset a frame is not complete yet.
@@ -73,6 +78,7 @@ impl<'a> Codes<'a> {
             memory,
             codes: Vec::new(),
             places: HashMap::new(),
+            copies: HashMap::new(),
             last: None,
             locations: HashMap::new(),
             last_location: None,
@@ -101,6 +107,28 @@ impl<'a> Codes<'a> {
         };
         self.last = Some((address, id));
         self.codes.get(id.0).map(|code| (id, code)).ok_or(CodeError::NoCode(address))
+    }
+
+    /// Where the instructions start that a frame runs. Free-threaded builds from 3.14 on have a copy for each thread.
+    pub(crate) fn instructions(&mut self, id: CodeId, copy: Option<u32>) -> Result<Address, CodeError> {
+        let Some(code) = self.codes.get(id.0) else { return Err(CodeError::NoCode(Address(0))) };
+        let offsets = &self.layout.offsets;
+        let array = copy.zip(offsets.code_copies.address(&code.header));
+        let Some((copy, array)) = array else { return Ok(code.instructions) };
+        if let Some(known) = self.copies.get(&(id.0, copy)) {
+            return Ok(*known);
+        }
+        let no_code = || CodeError::NoCode(code.address);
+        let count = self.memory.read_u64(offsets.code_copies_count.of(array).ok_or_else(no_code)?)?;
+        if u64::from(copy) >= count.min(COPIES) {
+            return Err(no_code());
+        }
+        let first = offsets.code_copies_first.of(array);
+        let entry = first.and_then(|first| first.checked_add(u64::from(copy) * 8)).ok_or_else(no_code)?;
+        let instructions = self.memory.read_address(entry)?;
+        self.memory.read_bytes(instructions, code.length, LONGEST)?;
+        self.copies.insert((id.0, copy), instructions);
+        Ok(instructions)
     }
 
     /// The code's place in the `python` payload; its names are read when it is asked for first. Frames that are hidden

@@ -1,7 +1,7 @@
 //! A runtime made by hand, by any table, for tests: what no living process can be made to hold on demand.
 
 use crate::layout::{Field, Runs, Table, all_tables};
-use pyst_memory::Image;
+use pyst_memory::{Image, MemoryExt};
 use pyst_snapshot::Address;
 use pyst_snapshot::payload::{FoundRuntime, LayoutSource};
 use std::collections::BTreeMap;
@@ -16,10 +16,10 @@ pub(crate) struct Fake {
     next: u64,
 }
 
-/// What each fake is run with: one table of each minor version.
+/// What each fake is run with: one table of each minor version, with a GIL and without.
 pub(crate) fn tables() -> Vec<&'static Table> {
     let mut tables: Vec<&Table> = all_tables().iter().collect();
-    tables.dedup_by_key(|table| table.minor);
+    tables.dedup_by_key(|table| (table.minor, table.free_threaded));
     tables
 }
 
@@ -39,6 +39,7 @@ impl Fake {
         FoundRuntime {
             address: self.runtime,
             version_hex: u32::from_be_bytes([major, minor, patch, 0xf0]),
+            free_threaded: self.table.free_threaded,
             layout: self.table.name.to_owned(),
             layout_source: LayoutSource::TABLE,
             ..FoundRuntime::default()
@@ -103,6 +104,13 @@ impl Fake {
         self.put(table, offsets.bytes_length, lines.len() as u64);
         self.put_bytes(table, offsets.bytes_data, &lines);
         let code = self.allocate(offsets.code_instructions.get().unwrap() + 16);
+        if let (Some(count), Some(first)) = (offsets.code_copies_count.get(), offsets.code_copies_first.get()) {
+            // The code itself, and a copy that no thread has yet.
+            let copies = self.allocate(first + 16);
+            self.put(copies, Field(u32::try_from(count).unwrap()), 2);
+            self.put(copies, offsets.code_copies_first, offsets.code_instructions.of(code).unwrap().0);
+            self.put(code, offsets.code_copies, copies.0);
+        }
         let (name, file) = (self.text(name), self.text("file.py"));
         self.put(code, offsets.code_units, 8);
         self.put(code, offsets.code_name, name.0);
@@ -162,6 +170,9 @@ impl Fake {
         self.put(interpreter, offsets.interpreter_threads_head, state.0);
         let innermost = loops.first().map_or(0, |frame| frame.0);
         self.put(state, offsets.thread_current_frame, innermost);
+        if offsets.thread_base_frame != Field::ABSENT {
+            self.put_below(state, Address(innermost));
+        }
         if let Some(root) = offsets.thread_root_cframe.of(state) {
             let mut previous = root;
             for frame in loops.iter().rev() {
@@ -173,6 +184,28 @@ impl Fake {
             self.put(state, offsets.thread_cframe, previous.0);
         }
         state
+    }
+}
+
+impl Fake {
+    /// The frame below all others, in versions that have it: the outermost loop's leads to it.
+    fn put_below(&mut self, state: Address, innermost: Address) {
+        let offsets = self.table.offsets;
+        let base = self.frame(Address(0), 0, Address(0));
+        self.put(state, offsets.thread_base_frame, base.0);
+        let Runs::Shims { owner } = self.table.semantics.runs else { return };
+        self.put_bytes(base, offsets.frame_owner, &[owner]);
+        let image = self.image();
+        let mut frame = innermost;
+        // Some tests make circles.
+        for _ in 0..1000 {
+            let Ok(bytes) = image.read_bytes(frame, offsets.frame_locals.get().unwrap(), 4096) else { return };
+            let previous = offsets.frame_previous.address(&bytes).unwrap();
+            if previous.is_null() && offsets.frame_owner.u8(&bytes) == Some(owner) {
+                self.put(frame, offsets.frame_previous, base.0);
+            }
+            frame = previous;
+        }
     }
 }
 

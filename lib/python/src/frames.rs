@@ -3,7 +3,7 @@
 use crate::chain::{Chain, ChainError, Cycles, Loop};
 use crate::chunks::Chunks;
 use crate::code::{CodeError, Codes};
-use crate::layout::{Layout, Runs};
+use crate::layout::{Layout, Offsets, Runs};
 use pyst_memory::{Memory, MemoryExt, ReadError};
 use pyst_snapshot::Address;
 use pyst_snapshot::payload::{AnchorKind, FrameChainEnd, FrameOwner, PythonFrame, PythonRun};
@@ -26,6 +26,8 @@ pub(crate) struct Frames<'a> {
     memory: &'a dyn Memory,
     chunks: Chunks<'a>,
     pub(crate) codes: Codes<'a>,
+    /// What the thread's outermost frame leads to: null, or from 3.15 on a frame that runs nothing and lies on no stack.
+    base: Address,
     /// How many frames may still come.
     left: usize,
 }
@@ -35,7 +37,10 @@ struct Raw {
     previous: Address,
     code: Address,
     instruction: Address,
-    stack_top: i32,
+    /// How many locals and temporaries it has, by its own account, which is stale or none at all while it runs.
+    values: u64,
+    /// Which copy of the instructions it runs.
+    copy: Option<u32>,
     owner: u8,
 }
 
@@ -46,6 +51,7 @@ impl<'a> Frames<'a> {
             memory,
             chunks: Chunks::new(&layout.offsets, memory),
             codes: Codes::new(layout, memory),
+            base: Address::default(),
             left: FRAMES_IN_ALL,
         }
     }
@@ -54,6 +60,7 @@ impl<'a> Frames<'a> {
     pub(crate) fn walk(&mut self, address: Address, thread: &[u8]) -> Chain {
         let mut chain = Chain::default();
         self.chunks.start(thread);
+        self.base = self.layout.offsets.thread_base_frame.address(thread).unwrap_or_default();
         let result = self.fill(&mut chain, address, thread);
         chain.end = match &result {
             Ok(()) => FrameChainEnd::COMPLETE,
@@ -175,11 +182,13 @@ impl<'a> Frames<'a> {
         let mut cycles = Cycles::default();
         let mut address = first;
         let mut without_shim = None;
-        while !address.is_null() {
+        let mut last = first;
+        while !address.is_null() && address != self.base {
             if chain.frames.len() >= FRAMES_OF_A_THREAD || self.left == 0 {
                 return Err(ChainError::TooMany(chain.frames.len()));
             }
             self.left -= 1;
+            last = address;
             if cycles.found_at(address) {
                 chain.forget_repetition();
                 return Err(ChainError::Loop(address));
@@ -200,7 +209,9 @@ impl<'a> Frames<'a> {
             without_shim = Some(address);
             address = frame.previous;
         }
-        match (without_shim, self.layout.semantics.runs) {
+        // Where one frame is below them all, no other is the outermost.
+        let without_base = (address != self.base && !last.is_null()).then_some(last);
+        match (without_shim.or(without_base), self.layout.semantics.runs) {
             // Below the outermost frame there is a shim. A generator has no caller an instruction before the interpreter
             // takes it for what runs, or after; a new frame may not have one yet.
             (Some(last), Runs::Shims { .. }) => Err(ChainError::Cut(last)),
@@ -212,14 +223,15 @@ impl<'a> Frames<'a> {
     fn add(&mut self, chain: &mut Chain, address: Address, frame: &Raw) -> Result<(), ChainError> {
         let code_error = |error| ChainError::Code { frame: address, error };
         let (id, code) = self.codes.get(frame.code).map_err(code_error)?;
+        let (length, first_traceable, locals) = (code.length, code.first_traceable, code.locals);
         // One unit before the first instruction is what a frame of 3.11 and 3.12 starts with.
-        let offset = frame.instruction.0.wrapping_sub(code.instructions.0) as i64;
-        if !(-2..i64::try_from(code.length).unwrap_or(i64::MAX)).contains(&offset) {
+        let instructions = self.codes.instructions(id, frame.copy).map_err(code_error)?;
+        let offset = frame.instruction.0.wrapping_sub(instructions.0) as i64;
+        if !(-2..i64::try_from(length).unwrap_or(i64::MAX)).contains(&offset) {
             return Err(ChainError::NoFrame(address));
         }
         let complete = frame.owner == self.layout.semantics.generator_owner
-            || offset >= i64::try_from(code.first_traceable).unwrap_or(i64::MAX);
-        let locals = code.locals;
+            || offset >= i64::try_from(first_traceable).unwrap_or(i64::MAX);
         self.keep_values(address, frame, locals);
         if !complete {
             // _PyFrame_IsIncomplete: it is just being made, or it is the interpreter's own (the one that checks what
@@ -251,7 +263,8 @@ impl<'a> Frames<'a> {
                 previous: offsets.frame_previous.address(bytes)?,
                 code: Address(offsets.frame_code.u64(bytes)? & !tags),
                 instruction: offsets.frame_instruction.address(bytes)?,
-                stack_top: offsets.frame_stack_top.i32(bytes).unwrap_or(0),
+                values: values(offsets, address, bytes),
+                copy: offsets.frame_code_copy.u32(bytes),
                 owner: offsets.frame_owner.u8(bytes)?,
             })
         };
@@ -265,8 +278,7 @@ impl<'a> Frames<'a> {
     /// Has the locals and the evaluation stack read, where they were not with the chunk: see [`Chunks`].
     fn keep_values(&mut self, address: Address, frame: &Raw, locals: u64) {
         let Some(values) = self.layout.offsets.frame_locals.of(address) else { return };
-        // While a frame runs, its stack top is -1 or stale.
-        let words = u64::try_from(frame.stack_top).unwrap_or(0).max(locals).min(WORDS_OF_A_FRAME);
+        let words = frame.values.max(locals).min(WORDS_OF_A_FRAME);
         if self.chunks.get(values, words * 8).is_none() {
             // Nothing shown depends on it.
             let _ = self.memory.read_bytes(values, words * 8, WORDS_OF_A_FRAME * 8);
@@ -303,6 +315,16 @@ impl<'a> Frames<'a> {
         }
         Ok(loops)
     }
+}
+
+/// How many locals and temporaries the frame at `address` says it has: a number up to 3.13, then a pointer past the last.
+fn values(offsets: &Offsets, address: Address, frame: &[u8]) -> u64 {
+    let number = || u64::try_from(offsets.frame_stack_top.i32(frame)?).ok();
+    let pointer = || {
+        let end = offsets.frame_stack_pointer.address(frame)?;
+        Some(end.0.checked_sub(offsets.frame_locals.of(address)?.0)? / 8)
+    };
+    number().or_else(pointer).filter(|values| *values <= WORDS_OF_A_FRAME).unwrap_or(0)
 }
 
 fn end_for(error: ReadError) -> FrameChainEnd {

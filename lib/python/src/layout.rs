@@ -27,6 +27,10 @@ const DESCRIPTION: usize = 1024;
 pub(crate) enum Flavour {
     /// The default.
     Release,
+    /// With the just-in-time compiler built in, whether it is on or not.
+    Jit,
+    /// `--with-pydebug`.
+    Debug,
 }
 
 /// The layout of some patch releases of a minor version.
@@ -41,8 +45,11 @@ pub(crate) struct Table {
     pub(crate) minor: (u8, u8),
     /// The patch releases it is known to be right for.
     pub(crate) patches: &'static [u8],
-    /// The flavour of build.
-    pub(crate) flavour: Flavour,
+    /// Whether it is of builds without a GIL.
+    pub(crate) free_threaded: bool,
+    /// The flavours of build that have it.
+    #[cfg_attr(not(test), expect(dead_code, reason = "for whoever reads the tables"))]
+    pub(crate) flavours: &'static [Flavour],
     /// What the fields mean.
     pub(crate) semantics: &'static Semantics,
     /// Where they are.
@@ -92,10 +99,8 @@ impl Table {
 /// The tables for a version, the likeliest first. None for a minor version or flavour that is not known here.
 pub(crate) fn candidates(version_hex: u32, free_threaded: bool) -> Vec<&'static Table> {
     let [major, minor, patch, _] = version_hex.to_be_bytes();
-    let mut candidates: Vec<&Table> = TABLES
-        .iter()
-        .filter(|table| table.minor == (major, minor) && !free_threaded && table.flavour == Flavour::Release)
-        .collect();
+    let mut candidates: Vec<&Table> =
+        TABLES.iter().filter(|table| table.minor == (major, minor) && table.free_threaded == free_threaded).collect();
     candidates.sort_by_key(|table| table.distance(patch));
     candidates
 }
@@ -146,7 +151,9 @@ mod tests {
         assert_eq!(first(0x030c_0cf0).layout(12).source, LayoutSource::NEAREST_TABLE);
         assert_eq!(first(0x030d_12f0).name, "3.13.15");
         assert!(candidates(0x0309_02f0, false).is_empty());
-        assert!(candidates(0x030d_00f0, true).is_empty());
+        assert_eq!(candidates(0x030d_00f0, true)[0].name, "3.13.15-free-threaded");
+        assert_eq!(first(0x030e_0af0).name, "3.14.8");
+        assert!(candidates(0x030c_00f0, true).is_empty());
     }
 
     /// Offsets as debuggers and headers give them, written down apart from the file the tables are made from.
@@ -166,11 +173,20 @@ mod tests {
         assert_eq!(python_3_13.frame_instruction, Field(56));
         assert_eq!(python_3_13.thread_cframe, Field::ABSENT);
         assert_eq!(python_3_13.thread_current_frame, Field(72));
+        // In builds without a GIL the bits of a string's state start after a whole byte.
+        let free_threaded = candidates(0x030e_0af0, true)[0].offsets;
+        assert_eq!((free_threaded.text_kind_bit, free_threaded.text_ascii_bit), (Field(8), Field(12)));
+        assert_eq!(first(0x030e_0af0).offsets.text_kind_bit, Field(2));
+        assert_eq!((free_threaded.frame_code_copy, free_threaded.code_copies), (Field(72), Field(224)));
+        assert_eq!(first(0x030f_02f0).offsets.thread_base_frame, Field(80));
     }
 
     #[test]
     fn every_table_says_where_it_is_from() {
         assert!(TABLES.iter().all(|table| !table.origin.is_empty() && !table.patches.is_empty()));
-        assert_eq!(known_versions(), "3.11, 3.12, 3.13");
+        assert!(TABLES.iter().all(|table| !table.flavours.is_empty()));
+        let names: std::collections::HashSet<&str> = TABLES.iter().map(|table| table.name).collect();
+        assert_eq!(names.len(), TABLES.len());
+        assert_eq!(known_versions(), "3.11, 3.12, 3.13, 3.14, 3.15");
     }
 }

@@ -242,6 +242,7 @@ impl Walk<'_> {
             offsets.thread_native_id,
             offsets.thread_cframe,
             offsets.thread_current_frame,
+            offsets.thread_base_frame,
             offsets.thread_chunk,
             offsets.thread_chunk_top,
         ];

@@ -70,11 +70,12 @@ macro_rules! offsets {
 
         impl Offsets {
             /// These offsets, each replaced by what a self-description states about it. `stated` tells where the
-            /// description has each of them. `None` when one can't be right: then none of it is to be trusted.
+            /// description has each of them. `None` when one can't be right: then none of it is to be trusted. What a
+            /// build does not have it states as 0, and stays absent.
             pub(crate) fn corrected(&self, stated: &Offsets, description: &[u8]) -> Option<Offsets> {
                 let mut corrected = *self;
                 $(
-                    if stated.$name != Field::ABSENT {
+                    if stated.$name != Field::ABSENT && self.$name != Field::ABSENT {
                         corrected.$name = Field::stated(stated.$name.u64(description)?)?;
                     }
                 )*
@@ -85,7 +86,7 @@ macro_rules! offsets {
             #[cfg(test)]
             pub(crate) fn each_with(&self, stated: &Offsets, mut call: impl FnMut(Field, Field)) {
                 $(
-                    if stated.$name != Field::ABSENT {
+                    if stated.$name != Field::ABSENT && self.$name != Field::ABSENT {
                         call(self.$name, stated.$name);
                     }
                 )*
@@ -122,6 +123,7 @@ offsets! {
     thread_cframe,
     thread_root_cframe,
     thread_current_frame,
+    thread_base_frame,
     thread_chunk,
     thread_chunk_top,
     chunk_previous,
@@ -135,6 +137,8 @@ offsets! {
     frame_code,
     frame_instruction,
     frame_stack_top,
+    frame_stack_pointer,
+    frame_code_copy,
     frame_owner,
     frame_locals,
     code_units,
@@ -148,6 +152,10 @@ offsets! {
     code_local_kinds,
     code_first_traceable,
     code_instructions,
+    code_copies,
+    code_copies_count,
+    code_copies_first,
+    object_type,
     bytes_length,
     bytes_data,
     text_length,

@@ -34,8 +34,12 @@ pub(crate) enum Lines {
     Locations,
 }
 
+/// A reference to an object has its own meaning in the lowest bits: whether it counts, or that it is no object.
+const STACK_REFERENCE_TAGS: u64 = 3;
+
 const FRAME_OWNED_BY_GENERATOR: u8 = 1;
 const FRAME_OWNED_BY_CSTACK: u8 = 3;
+const FRAME_OWNED_BY_INTERPRETER: u8 = 3;
 
 pub(super) static PYTHON_3_11: Semantics = Semantics {
     runs: Runs::CFrames,
@@ -49,3 +53,11 @@ pub(super) static PYTHON_3_12: Semantics =
 
 pub(super) static PYTHON_3_13: Semantics =
     Semantics { runs: Runs::Shims { owner: FRAME_OWNED_BY_CSTACK }, ..PYTHON_3_11 };
+
+pub(super) static PYTHON_3_14: Semantics = Semantics {
+    runs: Runs::Shims { owner: FRAME_OWNED_BY_INTERPRETER },
+    reference_tags: STACK_REFERENCE_TAGS,
+    ..PYTHON_3_13
+};
+
+pub(super) static PYTHON_3_15: Semantics = Semantics { ..PYTHON_3_14 };
