@@ -1,11 +1,15 @@
 #!/usr/bin/env python3
 """Writes src/layout/tables.rs: where CPython's structures have the fields that the walk names.
 
-    layouts/generate.py LAYOUTS.json.xz > src/layout/tables.rs && cargo fmt
+    layouts/generate.py LAYOUTS.json.xz layouts/*.json > src/layout/tables.rs && cargo fmt
 
-LAYOUTS.json.xz is a list of {version, flavour, source, structs: {name: {size, fields: {path: {offset, size,
-[bit_offset]}}}}}; an entry that equals an earlier one has `same_as` in the place of `structs`. To add a version: add it
-to VERSIONS, give it semantics in src/layout/semantics.rs, run this, and add its tests.
+Each input is a list of {version, flavour, source, structs: {name: {size, fields: {path: {offset, size, [bit_offset]}}}}};
+an entry that equals an earlier one has `same_as` in the place of `structs`. To add a version:
+
+ 1. layouts/extract.py 3.16.0 release "DWARF of …" libpython3.16.so.1.0 > layouts/3.16.0.json
+ 2. Add it to VERSIONS, and give it semantics in src/layout/semantics.rs: those of the version before, if nothing that
+    the walk uses changed its meaning. Compare the structures of both versions' headers before saying so.
+ 3. Run this with all inputs, and add the version's tests.
 """
 import json
 import lzma
@@ -14,6 +18,12 @@ import sys
 
 # Minor version -> the name of its semantics in src/layout/semantics.rs.
 VERSIONS = {
+    (2, 7): "PYTHON_2_7",
+    (3, 6): "PYTHON_3_6",
+    (3, 7): "PYTHON_3_6",
+    (3, 8): "PYTHON_3_6",
+    (3, 9): "PYTHON_3_6",
+    (3, 10): "PYTHON_3_10",
     (3, 11): "PYTHON_3_11",
     (3, 12): "PYTHON_3_12",
     (3, 13): "PYTHON_3_13",
@@ -35,23 +45,27 @@ SUFFIXES = {"Release": "", "Jit": "-jit", "Debug": "-debug"}
 
 # The field's name in `Offsets`; where it is, the first of several that exists; where `_Py_DebugOffsets` states it.
 # `.` is a field's offset, `#` a field's or (alone) a structure's size, `:` a bit field's first bit in the word that it is
-# part of: free-threaded builds have a whole byte before the others.
+# part of: free-threaded builds have a whole byte before the others. `=` is a number for releases that have none
+# of the places before it.
 RUNTIME, INTERPRETER, THREAD = "_PyRuntimeState", "PyInterpreterState", "PyThreadState"
 THREAD_IMPL, CFRAME, FRAME = "_PyThreadStateImpl", "_PyCFrame", "_PyInterpreterFrame"
 CODE, TEXT, CHUNK = "PyCodeObject", "PyASCIIObject", "_PyStackChunk"
+# The frames of 3.10 and older. Later a frame object only stands for a frame.
+OBJECT = "PyFrameObject"
 FIELDS = [
-    ("runtime_size", [f"{RUNTIME}#"], "runtime_state.size"),
+    # 3.6 and older have no such structure: there the variable `interp_head` is what is found.
+    ("runtime_size", [f"{RUNTIME}#", "=8"], "runtime_state.size"),
     ("runtime_core_initialized", [f"{RUNTIME}.core_initialized"], None),
     ("runtime_initialized", [f"{RUNTIME}.initialized"], None),
-    ("runtime_finalizing", [f"{RUNTIME}._finalizing"], "runtime_state.finalizing"),
-    ("runtime_interpreters_head", [f"{RUNTIME}.interpreters.head"], "runtime_state.interpreters_head"),
+    ("runtime_finalizing", [f"{RUNTIME}._finalizing", f"{RUNTIME}.finalizing"], "runtime_state.finalizing"),
+    ("runtime_interpreters_head", [f"{RUNTIME}.interpreters.head", "=0"], "runtime_state.interpreters_head"),
     ("runtime_interpreters_main", [f"{RUNTIME}.interpreters.main"], None),
     ("runtime_main_thread", [f"{RUNTIME}.main_thread"], None),
     ("runtime_gil", [f"{RUNTIME}.ceval.gil"], None),
     ("interpreter_size", [f"{INTERPRETER}#"], "interpreter_state.size"),
     ("interpreter_next", [f"{INTERPRETER}.next"], "interpreter_state.next"),
     ("interpreter_id", [f"{INTERPRETER}.id"], "interpreter_state.id"),
-    ("interpreter_threads_head", [f"{INTERPRETER}.threads.head"], "interpreter_state.threads_head"),
+    ("interpreter_threads_head", [f"{INTERPRETER}.threads.head", f"{INTERPRETER}.tstate_head"], "interpreter_state.threads_head"),
     ("interpreter_threads_main", [f"{INTERPRETER}.threads.main"], None),
     ("interpreter_finalizing", [f"{INTERPRETER}._finalizing"], None),
     ("interpreter_gil", [f"{INTERPRETER}.ceval.gil"], "interpreter_state.ceval_gil"),
@@ -64,6 +78,7 @@ FIELDS = [
     ("thread_interpreter", [f"{THREAD}.interp"], "thread_state.interp"),
     ("thread_ident", [f"{THREAD}.thread_id"], "thread_state.thread_id"),
     ("thread_native_id", [f"{THREAD}.native_thread_id"], "thread_state.native_thread_id"),
+    ("thread_frame", [f"{THREAD}.frame"], None),
     ("thread_cframe", [f"{THREAD}.cframe"], None),
     ("thread_root_cframe", [f"{THREAD}.root_cframe"], None),
     ("thread_current_frame", [f"{THREAD}.current_frame"], "thread_state.current_frame"),
@@ -77,20 +92,26 @@ FIELDS = [
     ("cframe_size", [f"{CFRAME}#"], None),
     ("cframe_current_frame", [f"{CFRAME}.current_frame"], None),
     ("cframe_previous", [f"{CFRAME}.previous"], None),
-    ("frame_previous", [f"{FRAME}.previous"], "interpreter_frame.previous"),
-    ("frame_code", [f"{FRAME}.f_executable", f"{FRAME}.f_code"], "interpreter_frame.executable"),
-    ("frame_instruction", [f"{FRAME}.instr_ptr", f"{FRAME}.prev_instr"], "interpreter_frame.instr_ptr"),
+    ("frame_previous", [f"{FRAME}.previous", f"{OBJECT}.f_back"], "interpreter_frame.previous"),
+    ("frame_code", [f"{FRAME}.f_executable", f"{FRAME}.f_code", f"{OBJECT}.f_code"], "interpreter_frame.executable"),
+    ("frame_instruction", [f"{FRAME}.instr_ptr", f"{FRAME}.prev_instr", f"{OBJECT}.f_lasti"], "interpreter_frame.instr_ptr"),
     ("frame_stack_top", [f"{FRAME}.stacktop"], None),
     ("frame_stack_pointer", [f"{FRAME}.stackpointer"], "interpreter_frame.stackpointer"),
     ("frame_code_copy", [f"{FRAME}.tlbc_index"], "interpreter_frame.tlbc_index"),
     ("frame_owner", [f"{FRAME}.owner"], "interpreter_frame.owner"),
-    ("frame_locals", [f"{FRAME}.localsplus"], "interpreter_frame.localsplus"),
+    ("frame_locals", [f"{FRAME}.localsplus", f"{OBJECT}.f_localsplus"], "interpreter_frame.localsplus"),
+    ("frame_words", [f"{OBJECT}.ob_base.ob_size", f"{OBJECT}.ob_size"], None),
+    ("frame_trace", [f"{OBJECT}.f_trace"], None),
+    ("frame_line", [f"{OBJECT}.f_lineno"], None),
+    ("code_size", [f"{CODE}#"], None),
+    ("code_flags", [f"{CODE}.co_flags"], None),
+    ("code_bytes", [f"{CODE}.co_code"], None),
     ("code_units", [f"{CODE}.ob_base.ob_size"], None),
     ("code_name", [f"{CODE}.co_name"], "code_object.name"),
     ("code_qualname", [f"{CODE}.co_qualname"], "code_object.qualname"),
     ("code_file", [f"{CODE}.co_filename"], "code_object.filename"),
     ("code_first_line", [f"{CODE}.co_firstlineno"], "code_object.firstlineno"),
-    ("code_line_table", [f"{CODE}.co_linetable"], "code_object.linetable"),
+    ("code_line_table", [f"{CODE}.co_linetable", f"{CODE}.co_lnotab"], "code_object.linetable"),
     ("code_locals", [f"{CODE}.co_nlocalsplus"], None),
     ("code_local_names", [f"{CODE}.co_localsplusnames"], "code_object.localsplusnames"),
     ("code_local_kinds", [f"{CODE}.co_localspluskinds"], "code_object.localspluskinds"),
@@ -100,8 +121,8 @@ FIELDS = [
     ("code_copies_count", ["_PyCodeArray.size"], None),
     ("code_copies_first", ["_PyCodeArray.entries"], None),
     ("object_type", ["PyObject.ob_type"], "pyobject.ob_type"),
-    ("bytes_length", ["PyBytesObject.ob_base.ob_size"], "bytes_object.ob_size"),
-    ("bytes_data", ["PyBytesObject.ob_sval"], "bytes_object.ob_sval"),
+    ("bytes_length", ["PyBytesObject.ob_base.ob_size", "PyStringObject.ob_size"], "bytes_object.ob_size"),
+    ("bytes_data", ["PyBytesObject.ob_sval", "PyStringObject.ob_sval"], "bytes_object.ob_sval"),
     ("text_length", [f"{TEXT}.length"], "unicode_object.length"),
     ("text_state", [f"{TEXT}.state"], "unicode_object.state"),
     ("text_kind_bit", [f"{TEXT}:state.kind"], None),
@@ -110,11 +131,17 @@ FIELDS = [
     ("text_ascii_data", [f"{TEXT}#"], "unicode_object.asciiobject_size"),
     ("text_compact_data", ["PyCompactUnicodeObject#"], None),
     ("text_separate_data", ["PyUnicodeObject.data"], None),
+    ("text_wide_data", [f"{TEXT}.wstr"], None),
+    ("text_wide_length", ["PyCompactUnicodeObject.wstr_length"], None),
+    ("type_name", ["PyTypeObject.tp_name"], "type_object.tp_name"),
 ]
+PLACE = re.compile(r"(\w+)([.#:])(.*)")
 
 
 def value(structs, place):
-    name, mark, path = re.fullmatch(r"(\w+)([.#:])(.*)", place).groups()
+    if place.startswith("="):
+        return int(place[1:])
+    name, mark, path = PLACE.fullmatch(place).groups()
     structure = structs.get(name)
     if structure is None:
         return None
@@ -150,8 +177,13 @@ def rank(source):
     return 1 if source == "header probe" else 0
 
 
+def read(path):
+    with lzma.open(path) if path.endswith(".xz") else open(path) as file:
+        return json.load(file)
+
+
 def main():
-    entries = json.load(lzma.open(sys.argv[1]))
+    entries = [entry for path in sys.argv[1:] for entry in read(path)]
     by_key = {(e["version"], e["flavour"], e["source"]): e for e in entries if "structs" in e}
     tables = {}
     for entry in sorted(entries, key=lambda e: rank(e["source"])):
@@ -211,7 +243,7 @@ def main():
     print("//! Written by `layouts/generate.py`, not by hand: where CPython's structures have the fields that the walk names.")
     print()
     print("use super::offsets::{Field, Offsets};")
-    print(f"use super::semantics::{{{', '.join(sorted(VERSIONS.values()))}}};")
+    print(f"use super::semantics::{{{', '.join(sorted(set(VERSIONS.values())))}}};")
     print("use super::{Flavour, Table};")
     print()
     print("/// Every table, by ascending version.")

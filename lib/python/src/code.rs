@@ -1,7 +1,8 @@
 //! Code objects, each read once a walk.
 
-use crate::layout::{Layout, Lines};
+use crate::layout::{Layout, Offsets};
 use crate::location::{Location, LocationTable};
+use crate::object;
 use crate::text::{self, TextError};
 use pyst_memory::{Memory, MemoryExt, ReadError};
 use pyst_snapshot::payload::PythonCode;
@@ -66,6 +67,8 @@ pub(crate) struct Code {
     pub(crate) first_traceable: u64,
     /// How many locals, cells and free variables a frame has.
     pub(crate) locals: u64,
+    /// Whether what it runs is a generator or coroutine.
+    pub(crate) is_generator: bool,
     lines: Option<LocationTable>,
     /// Its place among those that a frame shows.
     shown: Option<u32>,
@@ -162,7 +165,8 @@ impl<'a> Codes<'a> {
     /// Where the instruction at `offset` bytes comes from, as `frame.f_lineno` and `code.co_positions()` have it.
     pub(crate) fn location(&mut self, id: CodeId, offset: i64) -> Location {
         let Some(code) = self.codes.get_mut(id.0) else { return Location::default() };
-        let Some(unit) = u64::try_from(offset).ok().and_then(|offset| u32::try_from(offset / 2).ok()) else {
+        let unit = self.layout.semantics.lines.bytes_of_a_unit();
+        let Some(unit) = u64::try_from(offset).ok().and_then(|offset| u32::try_from(offset / unit).ok()) else {
             // PyCode_Addr2Line of a frame that has not started.
             let line = self.layout.offsets.code_first_line.u32(&code.header);
             return Location { line: line.filter(|line| *line <= i32::MAX as u32), ..Location::default() };
@@ -178,7 +182,7 @@ impl<'a> Codes<'a> {
                 Ok(lines) => code.lines = Some(lines),
                 Err(error) => {
                     self.lost.push(format!("The lines of the code object at {} are unknown: {error}.", code.address));
-                    code.lines = Some(LocationTable::default());
+                    code.lines = Some(LocationTable::unknown());
                 }
             }
         }
@@ -190,6 +194,9 @@ impl<'a> Codes<'a> {
     fn read(&self, address: Address) -> Result<Code, CodeError> {
         let no_code = || CodeError::NoCode(address);
         let offsets = &self.layout.offsets;
+        if offsets.code_bytes.get().is_some() {
+            return self.read_with_bytes(address);
+        }
         let size = offsets.code_instructions.get().ok_or_else(no_code)?;
         let header = self.memory.read_bytes(address, size, LONGEST)?;
         let count = |field: crate::layout::Field| field.i32(&header).and_then(|count| u64::try_from(count).ok());
@@ -201,6 +208,7 @@ impl<'a> Codes<'a> {
             length,
             first_traceable: count(offsets.code_first_traceable).ok_or_else(no_code)?.saturating_mul(2),
             locals: count(offsets.code_locals).ok_or_else(no_code)?,
+            is_generator: is_generator(offsets, &header),
             lines: None,
             shown: None,
             header,
@@ -211,12 +219,37 @@ impl<'a> Codes<'a> {
         Ok(code)
     }
 
+    /// The code object of 3.10 and older, whose instructions are a `bytes` object of their own.
+    fn read_with_bytes(&self, address: Address) -> Result<Code, CodeError> {
+        let no_code = || CodeError::NoCode(address);
+        let offsets = &self.layout.offsets;
+        let header = self.memory.read_bytes(address, offsets.code_size.get().ok_or_else(no_code)?, LONGEST)?;
+        if !object::may_be(offsets, &header, "code", self.memory) {
+            return Err(no_code());
+        }
+        let bytes = offsets.code_bytes.address(&header).ok_or_else(no_code)?;
+        let (instructions, length) = object::bytes(offsets, bytes, self.memory)?.ok_or_else(no_code)?;
+        // As above: a later version may look at them.
+        self.memory.read_bytes(instructions, length, LONGEST)?;
+        Ok(Code {
+            address,
+            instructions,
+            length,
+            first_traceable: 0,
+            locals: 0,
+            is_generator: is_generator(offsets, &header),
+            lines: None,
+            shown: None,
+            header,
+        })
+    }
+
     fn text(&mut self, code: Address, what: &str, address: Option<Address>) -> Option<Text> {
         let text = match address {
             None => Err(TextError::NoText(code)),
             Some(address) => match self.texts.get(&address) {
                 Some(text) => Ok(text.clone()),
-                None => text::read(&self.layout.offsets, address, self.memory),
+                None => text::read(self.layout, address, self.memory),
             },
         };
         let spent = self.text_bytes;
@@ -239,16 +272,18 @@ impl<'a> Codes<'a> {
     }
 }
 
+/// CO_GENERATOR, CO_COROUTINE, CO_ASYNC_GENERATOR.
+fn is_generator(offsets: &Offsets, header: &[u8]) -> bool {
+    const FLAGS: u32 = 0x20 | 0x80 | 0x200;
+    offsets.code_flags.u32(header).is_some_and(|flags| flags & FLAGS != 0)
+}
+
 fn line_table(layout: &Layout, code: &Code, memory: &dyn Memory) -> Result<LocationTable, CodeError> {
     let offsets = &layout.offsets;
     let no_code = || CodeError::NoCode(code.address);
     let table = offsets.code_line_table.address(&code.header).ok_or_else(no_code)?;
     let first_line = offsets.code_first_line.i32(&code.header).ok_or_else(no_code)?;
-    let header = memory.read_bytes(table, offsets.bytes_data.get().ok_or_else(no_code)?, LONGEST)?;
-    let length = offsets.bytes_length.u64(&header).ok_or_else(no_code)?;
-    let data = offsets.bytes_data.of(table).ok_or_else(no_code)?;
+    let (data, length) = object::bytes(offsets, table, memory)?.ok_or_else(no_code)?;
     let bytes = memory.read_bytes(data, length, LONGEST)?;
-    Ok(match layout.semantics.lines {
-        Lines::Locations => LocationTable::new(bytes, first_line),
-    })
+    Ok(LocationTable::new(layout.semantics.lines, bytes, first_line))
 }

@@ -1,11 +1,11 @@
 //! A runtime made by hand, by any table, for tests: what no living process can be made to hold on demand.
 
-use crate::layout::{Field, Runs, Table, all_tables};
+use crate::layout::{Field, Lines, Names, Runs, Table, all_tables};
 use pyst_memory::{Image, MemoryExt};
 use pyst_snapshot::Address;
 use pyst_snapshot::payload::{FoundRuntime, LayoutSource};
 use std::collections::BTreeMap;
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 use std::process::Command;
 
 /// The structures of a target, each a segment of its own.
@@ -83,8 +83,30 @@ impl Fake {
         self.place(base, field).unwrap()[..value.len()].copy_from_slice(value);
     }
 
+    /// A `bytes` object.
+    fn bytes(&mut self, bytes: &[u8]) -> Address {
+        let offsets = self.table.offsets;
+        let address = self.allocate(offsets.bytes_data.get().unwrap() + bytes.len() as u64);
+        self.put(address, offsets.bytes_length, bytes.len() as u64);
+        self.put_bytes(address, offsets.bytes_data, bytes);
+        address
+    }
+
+    /// Makes an object one of a type of this name.
+    fn put_type(&mut self, object: Address, name: &str) {
+        let offsets = self.table.offsets;
+        let its_type = self.allocate(256);
+        let text = self.allocate(32);
+        self.put_bytes(text, Field(0), name.as_bytes());
+        self.put(its_type, offsets.type_name, text.0);
+        self.put(object, offsets.object_type, its_type.0);
+    }
+
     /// An ASCII string.
     pub(crate) fn text(&mut self, text: &str) -> Address {
+        if self.table.semantics.names == Names::Bytes {
+            return self.bytes(text.as_bytes());
+        }
         let offsets = self.table.offsets;
         let address = self.allocate(offsets.text_ascii_data.get().unwrap() + text.len() as u64);
         let bit = |field: Field| u32::try_from(field.get().unwrap()).unwrap();
@@ -99,11 +121,22 @@ impl Fake {
     /// A code object of 8 units, each a line from line 11 on, of which the first makes the frame complete.
     pub(crate) fn code(&mut self, name: &str) -> Address {
         let offsets = self.table.offsets;
-        let lines: Vec<u8> = (0..8).flat_map(|_| [0x80 | 13 << 3, 2]).collect();
-        let table = self.allocate(offsets.bytes_data.get().unwrap() + lines.len() as u64);
-        self.put(table, offsets.bytes_length, lines.len() as u64);
-        self.put_bytes(table, offsets.bytes_data, &lines);
-        let code = self.allocate(offsets.code_instructions.get().unwrap() + 16);
+        let lines: Vec<u8> = match self.table.semantics.lines {
+            Lines::Locations => (0..8).flat_map(|_| [0x80 | 13 << 3, 2]).collect(),
+            Lines::Ranges => [2, 1].repeat(8),
+            Lines::Steps | Lines::StepsForward => (0..8).flat_map(|unit: u8| [unit.min(1) * 2, 1]).collect(),
+        };
+        let table = self.bytes(&lines);
+        let code = match offsets.code_instructions.get() {
+            Some(size) => self.allocate(size + 16),
+            None => {
+                let code = self.allocate(offsets.code_size.get().unwrap());
+                let instructions = self.bytes(&[9; 16]);
+                self.put(code, offsets.code_bytes, instructions.0);
+                code
+            }
+        };
+        self.put_type(code, "code");
         if let (Some(count), Some(first)) = (offsets.code_copies_count.get(), offsets.code_copies_first.get()) {
             // The code itself, and a copy that no thread has yet.
             let copies = self.allocate(first + 16);
@@ -122,14 +155,26 @@ impl Fake {
         code
     }
 
+    /// How many words of locals and evaluation stack a frame states to have.
+    pub(crate) fn words_of_a_frame(&self) -> u64 {
+        if matches!(self.table.semantics.runs, Runs::FrameObjects { .. }) { 4 } else { 0 }
+    }
+
     /// A frame that is at a unit of its code.
     pub(crate) fn frame(&mut self, code: Address, unit: u64, previous: Address) -> Address {
         let offsets = self.table.offsets;
-        let frame = self.allocate(offsets.frame_locals.get().unwrap());
+        let frame = self.allocate(offsets.frame_locals.get().unwrap() + 8 * self.words_of_a_frame());
         self.put(frame, offsets.frame_code, code.0);
+        self.put(frame, offsets.frame_previous, previous.0);
+        if let Runs::FrameObjects { instruction_unit, .. } = self.table.semantics.runs {
+            let steps = 2 * u32::try_from(unit).unwrap() / u32::from(instruction_unit);
+            self.put32(frame, offsets.frame_instruction, steps);
+            self.put(frame, offsets.frame_words, self.words_of_a_frame());
+            self.put_type(frame, "frame");
+            return frame;
+        }
         let instruction = offsets.code_instructions.of(code).unwrap().0 + 2 * unit;
         self.put(frame, offsets.frame_instruction, instruction);
-        self.put(frame, offsets.frame_previous, previous.0);
         frame
     }
 
@@ -173,7 +218,8 @@ impl Fake {
         if offsets.thread_base_frame != Field::ABSENT {
             self.put_below(state, Address(innermost));
         }
-        if let Some(root) = offsets.thread_root_cframe.of(state) {
+        self.put(state, offsets.thread_frame, innermost);
+        if let Some(root) = offsets.thread_root_cframe.of(state).filter(|_| offsets.cframe_size.get().is_some()) {
             let mut previous = root;
             for frame in loops.iter().rev() {
                 let cframe = self.allocate(offsets.cframe_size.get().unwrap());
@@ -216,25 +262,25 @@ pub(crate) struct LocalPython {
     pub(crate) hex: u32,
 }
 
-/// The interpreters of 3.11 and later that this machine has; says so when it has none.
+/// The interpreters that this machine has, but for those that no table is for; says so when it has none.
 pub(crate) fn pythons() -> Vec<LocalPython> {
-    let mut paths = vec![PathBuf::from("/usr/bin/python3.11"), PathBuf::from("/usr/bin/python3.13")];
+    let mut paths = ["python3.9", "python3.11", "python3.13"].map(|name| Path::new("/usr/bin").join(name)).to_vec();
     let root = Command::new("pyenv").arg("root").output().ok().filter(|output| output.status.success());
     if let Some(root) = root {
         let versions = PathBuf::from(String::from_utf8_lossy(&root.stdout).trim()).join("versions");
         let entries = std::fs::read_dir(versions).into_iter().flatten().flatten();
-        paths.extend(entries.map(|entry| entry.path().join("bin/python3")));
+        paths.extend(entries.map(|entry| entry.path().join("bin/python")));
     }
     let local = |path: PathBuf| {
-        let output = Command::new(&path).args(["-I", "-c", "import sys; print(sys.hexversion)"]).output().ok()?;
+        let output = Command::new(&path).args(["-E", "-s", "-c", "import sys; print(sys.hexversion)"]).output().ok()?;
         let hex = String::from_utf8_lossy(&output.stdout).trim().parse().ok()?;
-        (hex >= 0x030b_0000).then_some(LocalPython { path, hex })
+        (hex >= 0x0207_0000).then_some(LocalPython { path, hex })
     };
     let found: Vec<LocalPython> = paths.into_iter().filter_map(local).collect();
     if found.is_empty() {
         let _ = std::io::Write::write_fmt(
             &mut std::io::stderr(),
-            format_args!("skipped: there is no Python 3.11 or later on this machine\n"),
+            format_args!("skipped: there is no Python of pyenv or /usr/bin on this machine\n"),
         );
     }
     found

@@ -69,7 +69,9 @@ impl Search<'_> {
                 continue;
             };
             let section = file.section(".PyRuntime").map(|svmas| (svmas.start, RuntimeFoundBy::SECTION));
-            let found = section.or_else(|| Some((file.symbol_named("_PyRuntime")?, RuntimeFoundBy::SYMBOL)));
+            let symbol = |name| Some((file.symbol_named(name)?, RuntimeFoundBy::SYMBOL));
+            // 3.6 and older have no structure of the runtime, but this list of its interpreters.
+            let found = section.or_else(|| symbol("_PyRuntime")).or_else(|| symbol("interp_head"));
             let Some((svma, found_by)) = found else {
                 without += 1;
                 if likely {
@@ -84,7 +86,7 @@ impl Search<'_> {
         }
         if self.best.is_none() {
             self.tried.push(format!(
-                "no .PyRuntime section and no _PyRuntime symbol in {without} mapped files; {unopened} could not be opened"
+                "no .PyRuntime section, no _PyRuntime and no interp_head symbol in {without} mapped files; {unopened} could not be opened"
             ));
         }
     }
@@ -142,7 +144,7 @@ impl Search<'_> {
         let path = candidate.module.path.escaped();
         let how = match candidate.found_by {
             RuntimeFoundBy::SECTION => ".PyRuntime section",
-            RuntimeFoundBy::SYMBOL => "_PyRuntime symbol",
+            RuntimeFoundBy::SYMBOL => "symbol of the runtime",
             _ => "xdebugpy cookie",
         };
         let versions = version_of(candidate.address, candidate.module, self.files.file(candidate.id), self.memory);

@@ -8,6 +8,8 @@ use pyst_memory::{Memory, MemoryExt, ReadError};
 use pyst_snapshot::Address;
 use pyst_snapshot::payload::{AnchorKind, FrameChainEnd, FrameOwner, PythonFrame, PythonRun};
 
+mod objects;
+
 /// How many frames one thread may have. Python's own limit is 1,000; people raise it to a few hundred thousand.
 const FRAMES_OF_A_THREAD: usize = 1_000_000;
 
@@ -28,6 +30,8 @@ pub(crate) struct Frames<'a> {
     pub(crate) codes: Codes<'a>,
     /// What the thread's outermost frame leads to: null, or from 3.15 on a frame that runs nothing and lies on no stack.
     base: Address,
+    /// The type of frame objects, once one was met.
+    frame_type: Option<Address>,
     /// How many frames may still come.
     left: usize,
 }
@@ -52,6 +56,7 @@ impl<'a> Frames<'a> {
             chunks: Chunks::new(&layout.offsets, memory),
             codes: Codes::new(layout, memory),
             base: Address::default(),
+            frame_type: None,
             left: FRAMES_IN_ALL,
         }
     }
@@ -79,6 +84,9 @@ impl<'a> Frames<'a> {
 
     fn fill(&mut self, chain: &mut Chain, address: Address, thread: &[u8]) -> Result<(), ChainError> {
         let offsets = &self.layout.offsets;
+        if let Runs::FrameObjects { instruction_unit, own_line } = self.layout.semantics.runs {
+            return self.follow_objects(chain, thread, objects::Reckoning { instruction_unit, own_line });
+        }
         let loops = match offsets.thread_cframe.address(thread) {
             Some(cframe) => self.loops(cframe, offsets.thread_root_cframe.of(address))?,
             None => {
@@ -292,7 +300,7 @@ impl<'a> Frames<'a> {
         let size = offsets.cframe_size.get().unwrap_or(0);
         let limit = match self.layout.semantics.runs {
             Runs::CFrames => FRAMES_OF_A_THREAD,
-            Runs::Shims { .. } => ENTERED_AT_ONCE + 2,
+            Runs::Shims { .. } | Runs::FrameObjects { .. } => ENTERED_AT_ONCE + 2,
         };
         let mut loops = Vec::new();
         let mut cycles = Cycles::default();

@@ -9,7 +9,7 @@ mod semantics;
 mod tables;
 
 pub(crate) use offsets::{Field, Offsets};
-pub(crate) use semantics::{Lines, Runs, Semantics};
+pub(crate) use semantics::{Lines, Names, OwnLine, Runs, Semantics};
 
 use pyst_memory::{Memory, MemoryExt};
 use pyst_snapshot::Address;
@@ -150,10 +150,12 @@ mod tests {
         assert_eq!(first(0x030c_0cf0).name, "3.12.4");
         assert_eq!(first(0x030c_0cf0).layout(12).source, LayoutSource::NEAREST_TABLE);
         assert_eq!(first(0x030d_12f0).name, "3.13.15");
-        assert!(candidates(0x0309_02f0, false).is_empty());
         assert_eq!(candidates(0x030d_00f0, true)[0].name, "3.13.15-free-threaded");
         assert_eq!(first(0x030e_0af0).name, "3.14.8");
         assert!(candidates(0x030c_00f0, true).is_empty());
+        assert_eq!(first(0x0309_02f0).name, "3.9.0");
+        assert_eq!(first(0x0306_05f0).layout(5).source, LayoutSource::NEAREST_TABLE);
+        assert!(candidates(0x0305_02f0, false).is_empty());
     }
 
     /// Offsets as debuggers and headers give them, written down apart from the file the tables are made from.
@@ -187,6 +189,6 @@ mod tests {
         assert!(TABLES.iter().all(|table| !table.flavours.is_empty()));
         let names: std::collections::HashSet<&str> = TABLES.iter().map(|table| table.name).collect();
         assert_eq!(names.len(), TABLES.len());
-        assert_eq!(known_versions(), "3.11, 3.12, 3.13, 3.14, 3.15");
+        assert_eq!(known_versions(), "2.7, 3.6, 3.7, 3.8, 3.9, 3.10, 3.11, 3.12, 3.13, 3.14, 3.15");
     }
 }

@@ -19,6 +19,7 @@ mod find;
 mod frames;
 mod layout;
 mod location;
+mod object;
 mod replay;
 mod text;
 mod threads;

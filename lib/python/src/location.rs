@@ -1,7 +1,13 @@
-//! Location tables (PEP 657, CPython's `InternalDocs/code_objects.md`): from an instruction to lines and columns.
+//! From an instruction to lines and columns, by the table of its code object.
 //!
-//! An entry is a byte `1kkkknnn` and the bytes of its kind `k`; it covers the next `n + 1` code units. Entries follow each
+//! Those of 3.10 and older are in `lines`. Since 3.11 it is a location table (PEP 657, CPython's
+//! `InternalDocs/code_objects.md`): an entry is a byte `1kkkknnn` and the bytes of its kind `k`; it covers the next `n + 1` code units. Entries follow each
 //! other without gaps, so the only way to one is through all before it.
+
+mod lines;
+
+use crate::layout::Lines;
+use lines::{Ranges, Steps};
 
 /// Where an instruction comes from. What the table leaves out is absent.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
@@ -22,12 +28,13 @@ pub(crate) struct Entries<'a> {
     unit: u32,
 }
 
-/// One entry: the first code unit after those it covers, and where they come from.
+/// One entry: the first unit (see [`Lines::bytes_of_a_unit`]) after those it covers, and where they come from.
 pub(crate) type Entry = (u32, Location);
 
 /// A table that is asked again and again.
-#[derive(Clone, Debug, Default)]
+#[derive(Clone, Debug)]
 pub(crate) struct LocationTable {
+    form: Lines,
     bytes: Vec<u8>,
     first_line: i32,
     asked: u32,
@@ -39,20 +46,36 @@ pub(crate) struct LocationTable {
 const INDEX_FROM: u32 = 16;
 
 impl LocationTable {
-    pub(crate) fn new(bytes: Vec<u8>, first_line: i32) -> LocationTable {
-        LocationTable { bytes, first_line, asked: 0, index: None }
+    pub(crate) fn new(form: Lines, bytes: Vec<u8>, first_line: i32) -> LocationTable {
+        LocationTable { form, bytes, first_line, asked: 0, index: None }
     }
 
-    /// Where the code unit `unit` comes from.
+    /// A table that says nothing.
+    pub(crate) fn unknown() -> LocationTable {
+        LocationTable::new(Lines::Locations, Vec::new(), 0)
+    }
+
+    /// Where what is at `unit` comes from.
     pub(crate) fn at(&mut self, unit: u32) -> Location {
         self.asked = self.asked.saturating_add(1);
-        let entries = Entries::new(&self.bytes, self.first_line);
         if self.asked < INDEX_FROM {
-            let mut entries = entries;
-            return entries.find(|(end, _)| unit < *end).unwrap_or_default().1;
+            return self.entries().find(|(end, _)| unit < *end).unwrap_or_default().1;
         }
-        let index = self.index.get_or_insert_with(|| entries.collect());
+        if self.index.is_none() {
+            self.index = Some(self.entries().collect());
+        }
+        let index = self.index.as_deref().unwrap_or_default();
         index.get(index.partition_point(|(end, _)| *end <= unit)).copied().unwrap_or_default().1
+    }
+
+    pub(crate) fn entries(&self) -> Box<dyn Iterator<Item = Entry> + '_> {
+        let Self { bytes, first_line, .. } = self;
+        match self.form {
+            Lines::Locations => Box::new(Entries::new(bytes, *first_line)),
+            Lines::Ranges => Box::new(Ranges::new(bytes, *first_line)),
+            Lines::Steps => Box::new(Steps::new(bytes, *first_line, false)),
+            Lines::StepsForward => Box::new(Steps::new(bytes, *first_line, true)),
+        }
     }
 }
 
@@ -154,7 +177,7 @@ mod tests {
     fn an_index_answers_as_the_table_does() {
         // Lines only: each entry a line further, two units long.
         let bytes: Vec<u8> = (0..100).flat_map(|_| [0x80 | 13 << 3 | 1, 2]).collect();
-        let mut table = LocationTable::new(bytes, 5);
+        let mut table = LocationTable::new(Lines::Locations, bytes, 5);
         let first: Vec<_> = (0..10).map(|unit| table.at(unit * 20)).collect();
         let again: Vec<_> = (0..10).map(|unit| table.at(unit * 20)).collect();
         assert!(table.index.is_none() || table.asked >= INDEX_FROM);

@@ -1,6 +1,7 @@
 //! Python strings.
 
-use crate::layout::{Field, Offsets};
+use crate::layout::{Field, Layout, Names, Offsets};
+use crate::object;
 use pyst_memory::{Memory, MemoryExt, ReadError};
 use pyst_snapshot::{Address, Text};
 
@@ -19,12 +20,25 @@ pub(crate) enum TextError {
 }
 
 /// The `str` at `address`.
-pub(crate) fn read(offsets: &Offsets, address: Address, memory: &dyn Memory) -> Result<Text, TextError> {
+pub(crate) fn read(layout: &Layout, address: Address, memory: &dyn Memory) -> Result<Text, TextError> {
+    match layout.semantics.names {
+        Names::Text => read_text(&layout.offsets, address, memory),
+        Names::Bytes => {
+            let (data, length) = object::bytes(&layout.offsets, address, memory)?.ok_or(TextError::NoText(address))?;
+            Ok(decode_bytes(&memory.read_bytes(data, length, LONGEST)?))
+        }
+    }
+}
+
+fn read_text(offsets: &Offsets, address: Address, memory: &dyn Memory) -> Result<Text, TextError> {
     let no_text = || TextError::NoText(address);
     let header_size = offsets.text_ascii_data.get().ok_or_else(no_text)?;
     let header = memory.read_bytes(address, header_size, LONGEST)?;
     let state = offsets.text_state.u32(&header).ok_or_else(no_text)?;
     let bits = |bit: Field, mask: u32| Some(state.checked_shr(u32::try_from(bit.get()?).ok()?)? & mask);
+    if bits(offsets.text_kind_bit, 7) == Some(0) && offsets.text_wide_data.get().is_some() {
+        return read_wide(offsets, address, memory);
+    }
     let length = offsets.text_length.u64(&header).ok_or_else(no_text)?;
     let kind = bits(offsets.text_kind_bit, 7).filter(|kind| matches!(kind, 1 | 2 | 4)).ok_or_else(no_text)?;
     let compact = bits(offsets.text_compact_bit, 1).ok_or_else(no_text)? == 1;
@@ -39,6 +53,29 @@ pub(crate) fn read(offsets: &Offsets, address: Address, memory: &dyn Memory) -> 
     let size = length.checked_mul(u64::from(kind)).ok_or_else(no_text)?;
     let bytes = memory.read_bytes(data, size, LONGEST)?;
     decode(bytes, kind).ok_or_else(no_text)
+}
+
+/// A string that is not ready (3.11 and older): C code has made it of `wchar_t`, and nothing has asked for its characters
+/// yet.
+fn read_wide(offsets: &Offsets, address: Address, memory: &dyn Memory) -> Result<Text, TextError> {
+    let no_text = || TextError::NoText(address);
+    let header = memory.read_bytes(address, offsets.text_compact_data.get().ok_or_else(no_text)?, LONGEST)?;
+    let data = offsets.text_wide_data.address(&header).filter(|data| !data.is_null()).ok_or_else(no_text)?;
+    let length = offsets.text_wide_length.u64(&header).and_then(|length| length.checked_mul(4)).ok_or_else(no_text)?;
+    decode(memory.read_bytes(data, length, LONGEST)?, 4).ok_or_else(no_text)
+}
+
+/// Bytes that are UTF-8 as a rule. Those that are not become what Python 3 makes of them in paths (`surrogateescape`), so
+/// that they can be told from all that is text, and the path from them again.
+fn decode_bytes(bytes: &[u8]) -> Text {
+    let mut text = Vec::with_capacity(bytes.len());
+    for chunk in bytes.utf8_chunks() {
+        text.extend_from_slice(chunk.valid().as_bytes());
+        for byte in chunk.invalid() {
+            let _ = push(&mut text, 0xdc00 | u32::from(*byte));
+        }
+    }
+    Text(text)
 }
 
 /// Code points of `kind` bytes each, as generalised UTF-8. `None` if one is none.
@@ -70,6 +107,16 @@ mod tests {
 
     fn decoded(bytes: &[u8], kind: u32) -> Option<String> {
         decode(bytes.to_vec(), kind).map(|text| text.escaped())
+    }
+
+    #[test]
+    fn bytes_that_are_no_text_show_as_such() {
+        assert_eq!(decode_bytes(b"plain").escaped(), "plain");
+        assert_eq!(decode_bytes("функция".as_bytes()).escaped(), "функция");
+        assert_eq!(decode_bytes(b"caf\xe9/\xe2\x82").escaped(), "caf\\udce9/\\udce2\\udc82");
+        // UTF-8 of a surrogate is none.
+        assert_eq!(decode_bytes(b"\xed\xb3\xbf").escaped(), "\\udced\\udcb3\\udcbf");
+        assert_eq!(decode_bytes(b"caf\xe9").to_path_bytes(), b"caf\xe9");
     }
 
     #[test]

@@ -76,8 +76,8 @@ pub(crate) struct Look {
     pub(crate) phase: RuntimePhase,
     /// The newest interpreter; null while there is none.
     pub(crate) first: Address,
-    /// The main interpreter; null while there is none.
-    pub(crate) main: Address,
+    /// The main interpreter; null while there is none, absent where nothing tells which it is.
+    pub(crate) main: Option<Address>,
     /// Fields that are 0 or 1 in a runtime.
     pub(crate) flags: Vec<u32>,
 }
@@ -86,12 +86,11 @@ pub(crate) struct Look {
 pub(crate) fn look(layout: &Layout, address: Address, memory: &dyn Memory) -> Result<Look, ReadError> {
     let offsets = &layout.offsets;
     let head = runtime_head(layout, address, memory)?;
-    let pointer = |field: Field| field.address(&head).unwrap_or_default();
     let flags = [offsets.runtime_core_initialized, offsets.runtime_initialized];
     Ok(Look {
         phase: phase_of(layout, &head),
-        first: pointer(offsets.runtime_interpreters_head),
-        main: pointer(offsets.runtime_interpreters_main),
+        first: offsets.runtime_interpreters_head.address(&head).unwrap_or_default(),
+        main: offsets.runtime_interpreters_main.address(&head),
         flags: flags.iter().filter_map(|flag| flag.u32(&head)).collect(),
     })
 }
@@ -105,9 +104,15 @@ fn runtime_head(layout: &Layout, address: Address, memory: &dyn Memory) -> Resul
 fn phase_of(layout: &Layout, head: &[u8]) -> RuntimePhase {
     let offsets = &layout.offsets;
     let unset = |field: Field| field.u32(head) == Some(0);
+    // 3.6 and older keep no such things together with the list of interpreters.
+    let has_no_flags = offsets.runtime_initialized.get().is_none();
+    let is_empty = || offsets.runtime_interpreters_head.address(head).is_none_or(Address::is_null);
     if offsets.runtime_finalizing.address(head).is_some_and(|thread| !thread.is_null()) {
         RuntimePhase::FINALIZING
-    } else if unset(offsets.runtime_core_initialized) || unset(offsets.runtime_initialized) {
+    } else if unset(offsets.runtime_core_initialized)
+        || unset(offsets.runtime_initialized)
+        || (has_no_flags && is_empty())
+    {
         RuntimePhase::STARTING
     } else {
         RuntimePhase::RUNNING
@@ -134,8 +139,20 @@ impl Walk<'_> {
             }
         };
         self.walked.python.phase = phase_of(self.layout, &head);
+        let gil = self.layout.offsets.runtime_gil.of(address);
+        self.keep(gil, self.layout.offsets.gil_size.get().unwrap_or(0));
+        self.interpreters(&head);
+        if self.layout.offsets.interpreter_id.get().is_none() {
+            // Python does not number them. The main one, the oldest, comes last.
+            for (id, interpreter) in (0..).zip(self.walked.python.interpreters.iter_mut().rev()) {
+                interpreter.id = id;
+            }
+        }
+    }
+
+    fn interpreters(&mut self, head: &[u8]) {
         let mut cycles = Cycles::default();
-        let mut next = self.layout.offsets.runtime_interpreters_head.address(&head).unwrap_or_default();
+        let mut next = self.layout.offsets.runtime_interpreters_head.address(head).unwrap_or_default();
         while !next.is_null() {
             if self.walked.python.interpreters.len() >= INTERPRETERS || cycles.found_at(next) {
                 let message = format!("The list of Python interpreters does not end; it is cut at {next}.");
@@ -240,6 +257,7 @@ impl Walk<'_> {
             offsets.thread_interpreter,
             offsets.thread_ident,
             offsets.thread_native_id,
+            offsets.thread_frame,
             offsets.thread_cframe,
             offsets.thread_current_frame,
             offsets.thread_base_frame,

@@ -47,18 +47,18 @@ fn judge(layout: &Layout, runtime: Address, memory: &dyn Memory) -> Option<Verdi
     if look.flags.iter().any(|flag| *flag > 1) {
         return None;
     }
-    if look.first.is_null() || look.main.is_null() {
+    if look.first.is_null() || look.main.is_some_and(Address::is_null) {
         // While it starts there is none yet; later there always is.
         return (look.phase != RuntimePhase::RUNNING).then_some(Verdict::Empty);
     }
     let mut verdict = Verdict::Idle;
-    let mut met_main = false;
+    let mut met_main = look.main.is_none();
     let mut interpreter = look.first;
     for _ in 0..LOOKED_AT {
         if interpreter.is_null() {
             break;
         }
-        met_main |= interpreter == look.main;
+        met_main |= Some(interpreter) == look.main;
         let thread = memory.read_address(offsets.interpreter_threads_head.of(interpreter)?).ok()?;
         if !thread.is_null() {
             let back = memory.read_address(offsets.thread_interpreter.of(thread)?).ok()?;

@@ -86,9 +86,15 @@ fn texts(file: &ElfFile) -> Vec<u32> {
     let length = usize::try_from(svmas.end.0.saturating_sub(svmas.start.0)).unwrap_or(usize::MAX).min(SEARCHED);
     let data = file.bytes_from(Svma(svmas.start.0)).unwrap_or_default();
     let data = data.get(..length).unwrap_or(data);
+    let before = |at: usize| at.checked_sub(1).and_then(|before| data.get(before)).copied();
+    let starts = |text: &'static [u8]| memchr::memmem::find_iter(data, text);
+    let mut places: Vec<usize> = starts(b"3.").chain(starts(b"2.7.")).collect();
+    places.retain(|at| before(*at).is_some_and(|byte| matches!(byte, 0 | b'/' | b'-' | b' ')));
+    // Linkers store a text that ends another one within that: `/opt/python/3.7.16`.
+    places.sort_by_key(|at| before(*at) != Some(0));
     let mut versions = Vec::new();
-    for at in memchr::memmem::find_iter(data, b"\x003.") {
-        let text = data.get(at.saturating_add(1)..).unwrap_or_default();
+    for at in places {
+        let text = data.get(at..).unwrap_or_default();
         let end = text.iter().take(16).position(|byte| *byte == 0);
         let version = end.and_then(|end| text.get(..end)).and_then(version_text);
         if let Some(version) = version.filter(|version| !versions.contains(version)) {
@@ -114,7 +120,7 @@ fn version_text(text: &[u8]) -> Option<u32> {
         [b'r', b'c', serial @ ..] => (0xc, number(serial)?.0),
         _ => return None,
     };
-    let fits = major == 3 && minor < 100 && patch < 100 && serial < 16;
+    let fits = (major == 3 || (major, minor) == (2, 7)) && minor < 100 && patch < 100 && serial < 16;
     fits.then_some(major << 24 | minor << 16 | patch << 8 | level << 4 | serial)
 }
 
@@ -144,6 +150,8 @@ mod tests {
         assert_eq!(version_text(b"3.11.2"), Some(0x030b_02f0));
         assert_eq!(version_text(b"3.12.0rc1"), Some(0x030c_00c1));
         assert_eq!(version_text(b"3.13.0+"), Some(0x030d_00f0));
+        assert_eq!(version_text(b"2.7.18"), Some(0x0207_12f0));
+        assert_eq!(version_text(b"2.1.0"), None);
         assert_eq!(version_text(b"3.11"), None);
         assert_eq!(version_text(b"3.40.1.2"), None);
         assert_eq!(version_text(b"3.1234.1"), None);

@@ -120,6 +120,7 @@ offsets! {
     thread_interpreter,
     thread_ident,
     thread_native_id,
+    thread_frame,
     thread_cframe,
     thread_root_cframe,
     thread_current_frame,
@@ -141,6 +142,12 @@ offsets! {
     frame_code_copy,
     frame_owner,
     frame_locals,
+    frame_words,
+    frame_trace,
+    frame_line,
+    code_size,
+    code_flags,
+    code_bytes,
     code_units,
     code_name,
     code_qualname,
@@ -166,6 +173,9 @@ offsets! {
     text_ascii_data,
     text_compact_data,
     text_separate_data,
+    text_wide_data,
+    text_wide_length,
+    type_name,
 }
 
 #[cfg(test)]

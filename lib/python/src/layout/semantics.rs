@@ -11,6 +11,8 @@ pub(crate) struct Semantics {
     pub(crate) reference_tags: u64,
     /// The form of the table that turns instructions into lines.
     pub(crate) lines: Lines,
+    /// What names and paths are.
+    pub(crate) names: Names,
 }
 
 /// How the chain of frames falls into runs.
@@ -25,6 +27,22 @@ pub(crate) enum Runs {
         /// The owner of such frames.
         owner: u8,
     },
+    /// Each frame is an object, and has an evaluation loop of its own.
+    FrameObjects {
+        /// How many bytes of bytecode a step of `f_lasti` is.
+        instruction_unit: u8,
+        /// When the line is what the frame itself says it is.
+        own_line: OwnLine,
+    },
+}
+
+/// When a frame object's line is its `f_lineno` (`PyFrame_GetLineNumber`).
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum OwnLine {
+    /// While it has a trace function, of its own, not the thread's.
+    WhenTraced,
+    /// When it is not 0, which is while its trace function runs.
+    WhenSet,
 }
 
 /// The form of a table of lines.
@@ -32,6 +50,31 @@ pub(crate) enum Runs {
 pub(crate) enum Lines {
     /// PEP 657: lines and columns.
     Locations,
+    /// `co_linetable` of 3.10 (PEP 626): lines.
+    Ranges,
+    /// `co_lnotab` of 3.6 to 3.9: lines, which may go back.
+    Steps,
+    /// `co_lnotab` of 2.7: lines, which only go on.
+    StepsForward,
+}
+
+impl Lines {
+    /// How many bytes of bytecode a unit of the table stands for.
+    pub(crate) fn bytes_of_a_unit(self) -> u64 {
+        match self {
+            Lines::Locations => 2,
+            Lines::Ranges | Lines::Steps | Lines::StepsForward => 1,
+        }
+    }
+}
+
+/// What names and paths are.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Names {
+    /// `str` of Python 2: bytes of no stated encoding.
+    Bytes,
+    /// `str` of Python 3.
+    Text,
 }
 
 /// A reference to an object has its own meaning in the lowest bits: whether it counts, or that it is no object.
@@ -41,11 +84,29 @@ const FRAME_OWNED_BY_GENERATOR: u8 = 1;
 const FRAME_OWNED_BY_CSTACK: u8 = 3;
 const FRAME_OWNED_BY_INTERPRETER: u8 = 3;
 
+pub(super) static PYTHON_2_7: Semantics = Semantics { lines: Lines::StepsForward, names: Names::Bytes, ..PYTHON_3_6 };
+
+/// 3.6 to 3.9.
+pub(super) static PYTHON_3_6: Semantics = Semantics {
+    runs: Runs::FrameObjects { instruction_unit: 1, own_line: OwnLine::WhenTraced },
+    generator_owner: FRAME_OWNED_BY_GENERATOR,
+    reference_tags: 0,
+    lines: Lines::Steps,
+    names: Names::Text,
+};
+
+pub(super) static PYTHON_3_10: Semantics = Semantics {
+    runs: Runs::FrameObjects { instruction_unit: 2, own_line: OwnLine::WhenSet },
+    lines: Lines::Ranges,
+    ..PYTHON_3_6
+};
+
 pub(super) static PYTHON_3_11: Semantics = Semantics {
     runs: Runs::CFrames,
     generator_owner: FRAME_OWNED_BY_GENERATOR,
     reference_tags: 0,
     lines: Lines::Locations,
+    names: Names::Text,
 };
 
 pub(super) static PYTHON_3_12: Semantics =

@@ -1,5 +1,6 @@
 use super::*;
 use crate::fake::{Fake, tables};
+use crate::layout::Table;
 use pyst_memory::Recorder;
 use pyst_snapshot::payload::{CaptureOptionV1, Memory as MemoryPayload};
 use pyst_snapshot::{Address, SectionKind};
@@ -15,7 +16,8 @@ fn said(diagnostics: &[Diagnostic]) -> Vec<(Severity, &str)> {
 
 /// A runtime with one frame, walked over a recorder, as a snapshot of what that recorded.
 fn recorded(change: impl Fn(&mut Fake)) -> (crate::Walked, Snapshot) {
-    let mut fake = Fake::new(tables()[0]);
+    let with_phases = |table: &&Table| table.offsets.runtime_finalizing.get().is_some();
+    let mut fake = Fake::new(tables().into_iter().find(with_phases).unwrap());
     let code = fake.code("f");
     let frame = fake.frame(code, 2, Address(0));
     let interpreter = fake.interpreter(0);

@@ -1,0 +1,126 @@
+//! The frames of 3.10 and older: objects of their own, linked by `f_back`, the innermost named by the thread state.
+//!
+//! A new frame has its `f_back` before the thread state names it, and a generator's frame too; one that is left loses it
+//! after. So at every instruction the chain is whole, as Python itself would show it. Every frame has an evaluation loop
+//! of its own, so each is a run.
+
+use super::{FRAMES_OF_A_THREAD, Frames, WORDS_OF_A_FRAME};
+use crate::chain::{Chain, ChainError, Cycles};
+use crate::layout::OwnLine;
+use crate::location::Location;
+use crate::object;
+use pyst_memory::MemoryExt;
+use pyst_snapshot::Address;
+use pyst_snapshot::payload::{AnchorKind, FrameOwner, PythonFrame};
+
+/// How a version's frame objects tell where they are.
+#[derive(Clone, Copy)]
+pub(super) struct Reckoning {
+    pub(super) instruction_unit: u8,
+    pub(super) own_line: OwnLine,
+}
+
+impl Frames<'_> {
+    /// Follows the frames of the thread whose state has these bytes.
+    pub(super) fn follow_objects(
+        &mut self,
+        chain: &mut Chain,
+        thread: &[u8],
+        reckoning: Reckoning,
+    ) -> Result<(), ChainError> {
+        let mut cycles = Cycles::default();
+        let mut address = self.layout.offsets.thread_frame.address(thread).unwrap_or_default();
+        while !address.is_null() {
+            if chain.frames.len() >= FRAMES_OF_A_THREAD || self.left == 0 {
+                return Err(ChainError::TooMany(chain.frames.len()));
+            }
+            self.left -= 1;
+            if cycles.found_at(address) {
+                chain.forget_repetition();
+                return Err(ChainError::Loop(address));
+            }
+            let object = self.read_object(address)?;
+            self.add_object(chain, address, &object, reckoning)?;
+            chain.close_run(None, AnchorKind::default());
+            address = self.layout.offsets.frame_previous.address(&object).ok_or(ChainError::NoFrame(address))?;
+        }
+        Ok(())
+    }
+
+    /// The fixed part of the frame object at `address`. Locals, cells and the evaluation stack follow it; nothing shown
+    /// depends on them, but a later version looks at them.
+    fn read_object(&mut self, address: Address) -> Result<Vec<u8>, ChainError> {
+        let no_frame = ChainError::NoFrame(address);
+        let offsets = &self.layout.offsets;
+        let Some(size) = offsets.frame_locals.get() else { return Err(no_frame) };
+        let object = self.memory.read_bytes(address, size, WORDS_OF_A_FRAME)?;
+        let its_type = offsets.object_type.address(&object);
+        if self.frame_type != its_type {
+            if !object::may_be(offsets, &object, "frame", self.memory) {
+                return Err(no_frame);
+            }
+            self.frame_type = its_type;
+        }
+        let words = offsets.frame_words.u64(&object).unwrap_or(0).min(WORDS_OF_A_FRAME);
+        if let Some(values) = offsets.frame_locals.of(address) {
+            let _ = self.memory.read_bytes(values, words * 8, WORDS_OF_A_FRAME * 8);
+        }
+        Ok(object)
+    }
+
+    fn add_object(
+        &mut self,
+        chain: &mut Chain,
+        address: Address,
+        object: &[u8],
+        reckoning: Reckoning,
+    ) -> Result<(), ChainError> {
+        let offsets = &self.layout.offsets;
+        let no_frame = || ChainError::NoFrame(address);
+        let code = offsets.frame_code.address(object).ok_or_else(no_frame)?;
+        let steps = offsets.frame_instruction.i32(object).ok_or_else(no_frame)?;
+        let own_line = own_line(reckoning.own_line, offsets.frame_trace.u64(object), offsets.frame_line.i32(object));
+        let (id, code) = self.codes.get(code).map_err(|error| ChainError::Code { frame: address, error })?;
+        // -1 before the first instruction. Code made by C code for its tracebacks has no instructions at all.
+        let offset = i64::from(steps) * i64::from(reckoning.instruction_unit);
+        if steps < -1 || offset > i64::try_from(code.length).unwrap_or(i64::MAX) {
+            return Err(no_frame());
+        }
+        let owner = if code.is_generator { FrameOwner::GENERATOR } else { FrameOwner::FRAME_OBJECT };
+        let location = match own_line {
+            Some(line) => Location { line: u32::try_from(line).ok(), ..Location::default() },
+            None => self.codes.location(id, offset),
+        };
+        chain.frames.push(PythonFrame {
+            address,
+            code: self.codes.show(id),
+            owner,
+            instruction: u32::try_from(offset).ok(),
+            line: location.line,
+            ..PythonFrame::default()
+        });
+        Ok(())
+    }
+}
+
+/// The line that the frame itself states, where that is the one that counts.
+fn own_line(when: OwnLine, trace: Option<u64>, line: Option<i32>) -> Option<i32> {
+    let counts = match when {
+        OwnLine::WhenTraced => trace.is_some_and(|function| function != 0),
+        OwnLine::WhenSet => line != Some(0),
+    };
+    line.filter(|_| counts)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_frames_own_line_counts_when_its_version_says_so() {
+        assert_eq!(own_line(OwnLine::WhenTraced, Some(0), Some(7)), None);
+        assert_eq!(own_line(OwnLine::WhenTraced, Some(0x1000), Some(7)), Some(7));
+        assert_eq!(own_line(OwnLine::WhenSet, Some(0x1000), Some(0)), None);
+        assert_eq!(own_line(OwnLine::WhenSet, Some(0), Some(7)), Some(7));
+    }
+}
