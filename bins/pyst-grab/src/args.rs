@@ -42,6 +42,10 @@ pub struct Args {
     #[arg(long)]
     pub no_source: bool,
 
+    /// Take along lines and inlined functions of native frames, where this machine has debug information
+    #[arg(long, conflicts_with = "python_only")]
+    pub debug_info: bool,
+
     /// Let the process go after MS milliseconds, whatever is missing then
     #[arg(long, value_name = "MS", default_value_t = 100, value_parser = clap::value_parser!(u64).range(1..=60_000))]
     pub stop_limit: u64,

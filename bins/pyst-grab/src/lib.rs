@@ -21,6 +21,7 @@ pub fn run(args: &Args) -> anyhow::Result<Exit> {
     let options = Options {
         python_only: args.python_only,
         source: !args.no_source,
+        debug_info: args.debug_info,
         stop_limit: Duration::from_millis(args.stop_limit),
         ..Options::default()
     };

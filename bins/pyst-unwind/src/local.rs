@@ -20,8 +20,13 @@ pub(crate) fn files_of(snapshot: &Snapshot) -> Option<ElfFiles<'static>> {
 fn open(module: &Module) -> Option<ElfFile> {
     let build_id = module.build_id.as_ref()?;
     let path = Path::new(OsStr::from_bytes(&module.path.0));
+    let file = open_path(path).filter(|file| file.build_id() == Some(build_id.0.as_slice()))?;
+    Some(file.with_companions(path, &open_path))
+}
+
+fn open_path(path: &Path) -> Option<ElfFile> {
     // Opening a FIFO would wait for ever.
     let regular = fs::metadata(path).is_ok_and(|metadata| metadata.is_file());
     let file = regular.then(|| File::open(path).ok())??;
-    ElfFile::open(file).ok().filter(|file| file.build_id() == Some(build_id.0.as_slice()))
+    ElfFile::open(file).ok()
 }

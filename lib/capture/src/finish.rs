@@ -8,11 +8,14 @@ use crate::error::CaptureError;
 use crate::modules::{LoadedModules, WithFiles};
 use crate::registers::{RED_ZONE, SP};
 use crate::source::{self, TargetPaths};
-use pyst_elf::{Answer, CfiEntry, ElfFiles, FileRecorder, Files, ModuleId, ModuleTable, SymbolHit};
+use pyst_elf::{
+    Answer, Calls, CfiEntry, ElfFiles, FileRecorder, Files, ModuleId, ModuleTable, RecordedAnswers, SymbolHit,
+    WithoutCalls,
+};
 use pyst_memory::{Image, Memory, Recorder};
 use pyst_snapshot::payload::{
     Blocking, Capture, Diagnostic, Diagnostics, Map, Maps, Module, Modules, Native, NativeStack, Process, Runtime,
-    Severity, Stack, StackEnd, Stage, SymbolAnswers, Thread, Threads, UnwindAnswers,
+    Severity, Stack, StackEnd, Stage, Thread, Threads,
 };
 use pyst_snapshot::{Address, Range, Snapshot, Svma};
 use std::collections::{BTreeMap, BTreeSet};
@@ -59,10 +62,11 @@ pub(crate) fn finish(facts: Facts<'_>, options: &Options) -> Result<Snapshot, Ca
     }
 
     let recorder = Recorder::new(&memory);
-    let (unwind, symbols) = if options.python_only {
+    let answers = if options.python_only {
         Default::default()
     } else {
-        let files = FileRecorder::new(Renumbered { files: &loaded.files, ids: &ids });
+        let files = Renumbered { files: &loaded.files, ids: &ids, debug_info: options.debug_info };
+        let files = FileRecorder::new(files);
         let table = ModuleTable::new(&modules);
         let unwound = pyst_native::unwind(&threads, capture.arch, &recorder, &table, &files);
         keep_stacks(&threads, &unwound.native, maps, &memory, &recorder);
@@ -85,7 +89,7 @@ pub(crate) fn finish(facts: Facts<'_>, options: &Options) -> Result<Snapshot, Ca
     snapshot.append(&modules)?;
     snapshot.append(&runtime)?;
     if !options.python_only {
-        append_answers(&mut snapshot, &unwind, &symbols)?;
+        append_answers(&mut snapshot, &answers, options)?;
     }
     if let Some(source) = source {
         snapshot.append(&source)?;
@@ -97,13 +101,12 @@ pub(crate) fn finish(facts: Facts<'_>, options: &Options) -> Result<Snapshot, Ca
     Ok(snapshot)
 }
 
-fn append_answers(
-    snapshot: &mut Snapshot,
-    unwind: &UnwindAnswers,
-    symbols: &SymbolAnswers,
-) -> Result<(), CaptureError> {
-    snapshot.append(unwind)?;
-    snapshot.append(symbols)?;
+fn append_answers(snapshot: &mut Snapshot, answers: &RecordedAnswers, options: &Options) -> Result<(), CaptureError> {
+    snapshot.append(&answers.unwind)?;
+    snapshot.append(&answers.symbols)?;
+    if options.debug_info {
+        snapshot.append(&answers.calls)?;
+    }
     Ok(())
 }
 
@@ -124,11 +127,11 @@ struct Used(BTreeSet<ModuleId>);
 impl Used {
     /// Unwinds once for nothing but the modules that are asked.
     fn find(&mut self, threads: &Threads, capture: &Capture, memory: &dyn Memory, loaded: &LoadedModules) {
-        let files = FileRecorder::new(&loaded.files);
+        let files = FileRecorder::new(WithoutCalls(&loaded.files));
         let unwound = pyst_native::unwind(threads, capture.arch, memory, &loaded.table, &files);
         let frames = unwound.native.stacks.iter().flat_map(|stack| &stack.frames);
         self.0.extend(frames.filter_map(|frame| frame.module).map(ModuleId));
-        let (unwind, symbols) = files.into_payloads();
+        let RecordedAnswers { unwind, symbols, .. } = files.into_payloads();
         self.0.extend(unwind.cies.iter().map(|cie| ModuleId(cie.module)));
         self.0.extend(unwind.absent.iter().map(|absent| ModuleId(absent.module)));
         self.0.extend(symbols.answers.iter().map(|answer| ModuleId(answer.module)));
@@ -151,11 +154,17 @@ fn position(ids: &[ModuleId], old: ModuleId) -> Option<u32> {
 struct Renumbered<'a> {
     files: &'a ElfFiles<'static>,
     ids: &'a [ModuleId],
+    /// Whether lines and inlined functions are wanted.
+    debug_info: bool,
 }
 
 impl Renumbered<'_> {
     fn old(&self, module: ModuleId) -> Option<ModuleId> {
         self.ids.get(usize::try_from(module.0).ok()?).copied()
+    }
+
+    fn all_old(&self, questions: &[(ModuleId, Svma)]) -> Vec<(ModuleId, Svma)> {
+        questions.iter().filter_map(|(module, svma)| Some((self.old(*module)?, *svma))).collect()
     }
 }
 
@@ -168,9 +177,21 @@ impl Files for Renumbered<'_> {
         self.old(module).map_or(Answer::Absent, |old| self.files.symbol(old, svma))
     }
 
+    fn calls(&self, module: ModuleId, svma: Svma) -> Answer<Calls> {
+        match self.debug_info {
+            true => self.old(module).map_or(Answer::Absent, |old| self.files.calls(old, svma)),
+            false => Answer::NotRecorded,
+        }
+    }
+
     fn prefetch_symbols(&self, questions: &[(ModuleId, Svma)]) {
-        let old: Vec<_> = questions.iter().filter_map(|(module, svma)| Some((self.old(*module)?, *svma))).collect();
-        self.files.prefetch_symbols(&old);
+        self.files.prefetch_symbols(&self.all_old(questions));
+    }
+
+    fn prefetch_calls(&self, questions: &[(ModuleId, Svma)]) {
+        if self.debug_info {
+            self.files.prefetch_calls(&self.all_old(questions));
+        }
     }
 }
 

@@ -47,6 +47,8 @@ pub struct Options {
     pub python_only: bool,
     /// Read the source lines of Python frames.
     pub source: bool,
+    /// Record lines and inlined functions of native frames.
+    pub debug_info: bool,
     /// How long a process may be stopped. What is not done by then is missing, and reported.
     pub stop_limit: Duration,
 }
@@ -57,6 +59,7 @@ impl Default for Options {
             tool: concat!("pyst-grab ", env!("CARGO_PKG_VERSION")).to_owned(),
             python_only: false,
             source: true,
+            debug_info: false,
             stop_limit: Duration::from_millis(100),
         }
     }
@@ -101,8 +104,11 @@ fn capture_section(options: &Options) -> Capture {
     let given = |name: &str, is_given: bool, value: &str| {
         is_given.then(|| CaptureOption { name: name.to_owned(), value: value.to_owned() })
     };
-    let options_given =
-        [given("python-only", options.python_only, "true"), given("no-source", !options.source, "true")];
+    let options_given = [
+        given("python-only", options.python_only, "true"),
+        given("no-source", !options.source, "true"),
+        given("debug-info", options.debug_info, "true"),
+    ];
     Capture {
         tool: options.tool.clone(),
         host: of_system(|system| system.nodename()),

@@ -7,7 +7,9 @@ use pyst_elf::{ElfFile, ElfFiles, ModuleId, ModuleTable};
 use pyst_memory::{Memory, MemoryExt, ReadError};
 use pyst_snapshot::payload::{Diagnostic, Map, Module, ModuleFile, Modules};
 use pyst_snapshot::{Address, Bias, Bytes, Range};
+use std::ffi::OsStr;
 use std::fs::File;
+use std::os::unix::ffi::OsStrExt;
 use std::os::unix::fs::OpenOptionsExt;
 use std::path::{Path, PathBuf};
 
@@ -128,16 +130,16 @@ fn load_file(maps: &[Map], memory: &dyn Memory, finder: &dyn Finder, budget: &mu
         module.file = ModuleFile::DELETED;
     }
     let file = found.file.or(rebuilt.map(|rebuilt| rebuilt.file));
-    Loaded { module, file: file.map(|file| with_debug_file(file, finder)), complaint: found.complaint }
+    let file = file.map(|file| with_companions(file, &module.path, finder));
+    Loaded { module, file, complaint: found.complaint }
 }
 
 /// The file with the symbols that its distribution stripped from it, if those are installed. Most of libc's functions have
 /// no other name.
-fn with_debug_file(file: ElfFile, finder: &dyn Finder) -> ElfFile {
-    let Some(path) = file.debug_file_path() else { return file };
-    let open = |path: PathBuf| ElfFile::open(open_regular(&path).ok()?).ok();
-    let debug = finder.in_roots(path.as_bytes()).into_iter().find_map(open);
-    file.with_debug_file(debug)
+fn with_companions(file: ElfFile, path: &Bytes, finder: &dyn Finder) -> ElfFile {
+    let open_one = |path: PathBuf| ElfFile::open(open_regular(&path).ok()?).ok();
+    let open = |path: &Path| finder.in_roots(path.as_os_str().as_bytes()).into_iter().find_map(open_one);
+    file.with_companions(Path::new(OsStr::from_bytes(&path.0)), &open)
 }
 
 /// The vDSO is an ELF file that the kernel maps and that is nowhere on disk.

@@ -36,6 +36,8 @@ pub struct ElfFile {
     pub(crate) cfi_index: OnceCell<CfiIndex>,
     /// What was stripped from it.
     pub(crate) debug: Option<Box<ElfFile>>,
+    /// What its debug information shares with that of other files (dwz).
+    pub(crate) supplement: Option<Box<ElfFile>>,
 }
 
 #[derive(Debug)]
@@ -100,7 +102,8 @@ impl ElfFile {
     }
 
     fn parse(content: Content) -> Result<ElfFile, ElfError> {
-        let mut file = ElfFile { content, segments: Vec::new(), cfi_index: OnceCell::new(), debug: None };
+        let mut file =
+            ElfFile { content, segments: Vec::new(), cfi_index: OnceCell::new(), debug: None, supplement: None };
         let ident = file.data().first_chunk::<16>().ok_or(ElfError::NotElf)?;
         match ident {
             [0x7f, b'E', b'L', b'F', 2, 1, ..] => {}
@@ -137,23 +140,6 @@ impl ElfFile {
         let sections = self.sections();
         let of_sections = sections.iter().filter_map(|header| header.notes(LE, data).ok().flatten());
         of_segments.chain(of_sections).find_map(build_id_among)
-    }
-
-    /// Where distributions install what they stripped from this file, below the root of the file system:
-    /// `usr/lib/debug/.build-id/ab/cdef….debug`.
-    #[must_use]
-    pub fn debug_file_path(&self) -> Option<String> {
-        let (first, rest) = self.build_id()?.split_first()?;
-        let rest: String = rest.iter().map(|byte| format!("{byte:02x}")).collect();
-        Some(format!("usr/lib/debug/.build-id/{first:02x}/{rest}.debug"))
-    }
-
-    /// Adds the symbols of a debug file, whose build-id must be the same. Without it, or with another, nothing changes.
-    #[must_use]
-    pub fn with_debug_file(mut self, debug: Option<ElfFile>) -> ElfFile {
-        let same = |debug: &ElfFile| self.build_id().is_some_and(|id| debug.build_id() == Some(id));
-        self.debug = debug.filter(same).map(Box::new);
-        self
     }
 
     /// What a mapping of this file tells of its bias: the mapping of file offset `offset` starts at `start`. `None` when no

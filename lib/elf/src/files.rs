@@ -1,5 +1,6 @@
 //! Answers from the files themselves.
 
+use crate::dwarf::Calls;
 use crate::file::ElfFile;
 use crate::seam::{Answer, CfiEntry, Files, ModuleId, SymbolHit};
 use pyst_snapshot::Svma;
@@ -15,12 +16,19 @@ pub struct ElfFiles<'a> {
     files: Vec<OnceCell<Option<ElfFile>>>,
     /// Symbols found so far. Stacks share most of their frames.
     symbols: RefCell<HashMap<(ModuleId, Svma), Option<SymbolHit>>>,
+    /// What debug information said so far.
+    calls: RefCell<HashMap<(ModuleId, Svma), Calls>>,
 }
 
 impl<'a> ElfFiles<'a> {
     /// Files of the modules 0 to `count`.
     pub fn new(count: usize, opener: Opener<'a>) -> ElfFiles<'a> {
-        ElfFiles { opener, files: (0..count).map(|_| OnceCell::new()).collect(), symbols: RefCell::default() }
+        ElfFiles {
+            opener,
+            files: (0..count).map(|_| OnceCell::new()).collect(),
+            symbols: RefCell::default(),
+            calls: RefCell::default(),
+        }
     }
 
     /// Files that are open already, in the order of the modules.
@@ -54,17 +62,38 @@ impl Files for ElfFiles<'_> {
         hit.into()
     }
 
+    /// Empty where there is no debug information: nothing is to be had elsewhere either.
+    fn calls(&self, module: ModuleId, svma: Svma) -> Answer<Calls> {
+        self.prefetch_calls(&[(module, svma)]);
+        self.calls.borrow().get(&(module, svma)).filter(|calls| **calls != Calls::default()).cloned().into()
+    }
+
     fn prefetch_symbols(&self, questions: &[(ModuleId, Svma)]) {
+        self.fill(&self.symbols, questions, ElfFile::symbols_covering);
+    }
+
+    fn prefetch_calls(&self, questions: &[(ModuleId, Svma)]) {
+        self.fill(&self.calls, questions, ElfFile::calls_covering);
+    }
+}
+
+impl ElfFiles<'_> {
+    /// Asks each file once for all that is not known yet.
+    fn fill<T>(
+        &self,
+        known: &RefCell<HashMap<(ModuleId, Svma), T>>,
+        questions: &[(ModuleId, Svma)],
+        ask: fn(&ElfFile, &[Svma]) -> Vec<T>,
+    ) {
         let mut questions = questions.to_vec();
         questions.sort_unstable();
         questions.dedup();
-        questions.retain(|question| !self.symbols.borrow().contains_key(question));
+        questions.retain(|question| !known.borrow().contains_key(question));
         for group in questions.chunk_by(|one, next| one.0 == next.0) {
             let Some((module, _)) = group.first() else { continue };
             let Some(file) = self.file(*module) else { continue };
             let svmas: Vec<Svma> = group.iter().map(|(_, svma)| *svma).collect();
-            let hits = file.symbols_covering(&svmas);
-            self.symbols.borrow_mut().extend(group.iter().copied().zip(hits));
+            known.borrow_mut().extend(group.iter().copied().zip(ask(file, &svmas)));
         }
     }
 }

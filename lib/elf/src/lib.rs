@@ -7,6 +7,8 @@
 #![deny(missing_docs)]
 
 mod cfi;
+mod companions;
+mod dwarf;
 mod dynamic;
 mod error;
 mod file;
@@ -16,9 +18,11 @@ mod recorder;
 mod seam;
 mod symbols;
 
+pub use companions::Open;
+pub use dwarf::{Call, Calls};
 pub use error::ElfError;
 pub use file::{ElfFile, LoadSegment};
 pub use files::{ElfFiles, Opener};
 pub use recorded::RecordedFiles;
-pub use recorder::{Fallback, FileRecorder};
+pub use recorder::{Fallback, FileRecorder, RecordedAnswers, WithoutCalls};
 pub use seam::{Answer, CfiEntry, Files, ModuleId, ModuleTable, SymbolHit};

@@ -1,8 +1,10 @@
 //! Answers that a snapshot recorded.
 
+use crate::dwarf::{Call, Calls};
+use crate::recorder::RecordedAnswers;
 use crate::seam::{Answer, CfiEntry, Files, ModuleId, SymbolHit};
-use pyst_snapshot::payload::{FdeV1, SymbolAnswers, SymbolV1, UnwindAnswers};
-use pyst_snapshot::{Payload, PayloadError, Snapshot, Svma};
+use pyst_snapshot::payload::{CallAnswerV1, CallAnswers, CallV1, FdeV1, SymbolAnswers, SymbolV1, UnwindAnswers};
+use pyst_snapshot::{Bytes, Payload, PayloadError, Snapshot, Svma};
 use std::collections::{BTreeMap, BTreeSet, HashMap};
 
 /// The recorded answers of a snapshot. An FDE or symbol that covers an svma answers for it, though another svma was asked
@@ -17,21 +19,25 @@ pub struct RecordedFiles {
     asked: HashMap<(ModuleId, Svma), Option<usize>>,
     /// The symbols of each module, by start.
     starts: BTreeMap<(ModuleId, Svma), usize>,
+    texts: Vec<Bytes>,
+    calls: HashMap<(ModuleId, Svma), CallAnswerV1>,
 }
 
 impl RecordedFiles {
-    /// The answers in the `unwind` and `symbols` sections, and why a section is of no use.
+    /// The answers in the `unwind`, `symbols` and `calls` sections, and why a section is of no use.
     #[must_use]
     pub fn of_snapshot(snapshot: &Snapshot) -> (RecordedFiles, Vec<PayloadError>) {
         let mut errors = Vec::new();
         let unwind: UnwindAnswers = section(snapshot, &mut errors);
         let symbols: SymbolAnswers = section(snapshot, &mut errors);
-        (RecordedFiles::new(unwind, symbols), errors)
+        let calls: CallAnswers = section(snapshot, &mut errors);
+        (RecordedFiles::new(RecordedAnswers { unwind, symbols, calls }), errors)
     }
 
     /// The answers in these payloads. What contradicts itself in them is left out.
     #[must_use]
-    pub fn new(unwind: UnwindAnswers, symbols: SymbolAnswers) -> RecordedFiles {
+    pub fn new(answers: RecordedAnswers) -> RecordedFiles {
+        let RecordedAnswers { unwind, symbols, calls } = answers;
         let mut files = RecordedFiles::default();
         for fde in &unwind.fdes {
             if let Some((module, entry)) = cfi_entry(&unwind, fde) {
@@ -50,6 +56,9 @@ impl RecordedFiles {
             }
             files.asked.insert((module, answer.svma), index);
         }
+        files.texts = calls.texts;
+        let answers = calls.answers.into_iter();
+        files.calls = answers.map(|answer| ((ModuleId(answer.module), answer.svma), answer)).collect();
         files
     }
 }
@@ -74,6 +83,20 @@ impl Files for RecordedFiles {
             Some(hit) => Answer::Found(hit.clone()),
             None => Answer::NotRecorded,
         }
+    }
+
+    fn calls(&self, module: ModuleId, svma: Svma) -> Answer<Calls> {
+        let Some(answer) = self.calls.get(&(module, svma)) else { return Answer::NotRecorded };
+        let call =
+            |call: &CallV1| Call { function: self.text(call.function), file: self.text(call.file), line: call.line };
+        let calls = Calls { calls: answer.calls.iter().map(call).collect(), lacking: self.text(answer.lacking) };
+        Some(calls).filter(|calls| *calls != Calls::default()).into()
+    }
+}
+
+impl RecordedFiles {
+    fn text(&self, index: Option<u32>) -> Option<Vec<u8>> {
+        Some(self.texts.get(usize::try_from(index?).ok()?)?.0.clone())
     }
 }
 

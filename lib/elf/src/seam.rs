@@ -1,5 +1,6 @@
 //! The [`Files`] trait, its questions and answers, and the table that turns an address into a module and an svma.
 
+use crate::dwarf::Calls;
 use pyst_snapshot::payload::{CfiSection, Module, Modules, SymbolTable};
 use pyst_snapshot::{Address, Svma};
 
@@ -64,9 +65,17 @@ pub trait Files {
     /// The symbol that covers `svma` of `module`.
     fn symbol(&self, module: ModuleId, svma: Svma) -> Answer<SymbolHit>;
 
+    /// What debug information says of `svma` of `module`: the functions inlined there, and lines.
+    fn calls(&self, module: ModuleId, svma: Svma) -> Answer<Calls>;
+
     /// Announces questions that [`Files::symbol`] will be asked. Who finds many at once cheaper than one by one does so
     /// now; the answers are the same.
     fn prefetch_symbols(&self, questions: &[(ModuleId, Svma)]) {
+        let _ = questions;
+    }
+
+    /// The same for [`Files::calls`].
+    fn prefetch_calls(&self, questions: &[(ModuleId, Svma)]) {
         let _ = questions;
     }
 }
@@ -80,8 +89,16 @@ impl<F: Files + ?Sized> Files for &F {
         (**self).symbol(module, svma)
     }
 
+    fn calls(&self, module: ModuleId, svma: Svma) -> Answer<Calls> {
+        (**self).calls(module, svma)
+    }
+
     fn prefetch_symbols(&self, questions: &[(ModuleId, Svma)]) {
         (**self).prefetch_symbols(questions);
+    }
+
+    fn prefetch_calls(&self, questions: &[(ModuleId, Svma)]) {
+        (**self).prefetch_calls(questions);
     }
 }
 

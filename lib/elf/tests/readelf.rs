@@ -251,13 +251,15 @@ fn a_debug_file_gives_back_what_was_stripped_if_it_is_of_the_same_build() {
     let debug = built.changed_by("objcopy", &["--only-keep-debug"]);
     let Some(other) = build(&["-DOTHER", "-O2"]) else { return };
     let inner = built.open().symbol_named("inner").unwrap();
-    let name = |file: ElfFile| file.symbol(inner).map(|hit| hit.name);
-    assert_eq!(name(stripped.open().with_debug_file(Some(debug.open()))), Some(b"inner".to_vec()));
-    assert_eq!(name(stripped.open().with_debug_file(Some(other.open()))), None);
-    assert_eq!(name(stripped.open().with_debug_file(None)), None);
     let id: String = stripped.open().build_id().unwrap().iter().map(|byte| format!("{byte:02x}")).collect();
-    let expected = format!("usr/lib/debug/.build-id/{}/{}.debug", &id[..2], &id[2..]);
-    assert_eq!(stripped.open().debug_file_path(), Some(expected));
+    let place = format!("/usr/lib/debug/.build-id/{}/{}.debug", &id[..2], &id[2..]);
+    let name = |there: Option<&Built>| {
+        let open = |path: &Path| there.filter(|_| path == Path::new(&place)).map(Built::open);
+        stripped.open().with_companions(&stripped.path, &open).symbol(inner).map(|hit| hit.name)
+    };
+    assert_eq!(name(Some(&debug)), Some(b"inner".to_vec()));
+    assert_eq!(name(Some(&other)), None);
+    assert_eq!(name(None), None);
 }
 
 #[test]

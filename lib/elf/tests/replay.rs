@@ -1,7 +1,9 @@
 #![allow(clippy::unwrap_used)]
 //! Recorded answers say what the files said.
 
-use pyst_elf::{Answer, CfiEntry, Fallback, FileRecorder, Files, ModuleId, RecordedFiles, SymbolHit};
+use pyst_elf::{
+    Answer, Call, Calls, CfiEntry, Fallback, FileRecorder, Files, ModuleId, RecordedAnswers, RecordedFiles, SymbolHit,
+};
 use pyst_snapshot::Svma;
 use pyst_snapshot::payload::{CfiSection, SymbolTable};
 
@@ -31,6 +33,17 @@ impl Files for Regular {
         let found = svma.0 - start < 0x100 && start <= 0x9000;
         found.then_some(SymbolHit { name, svma: Svma(start), size: 0x100, table: SymbolTable::DYNSYM }).into()
     }
+
+    /// Two calls: the line is the svma.
+    fn calls(&self, _: ModuleId, svma: Svma) -> Answer<Calls> {
+        let call = |name: &str| Call {
+            function: Some(name.into()),
+            file: Some(b"file.c".to_vec()),
+            line: u32::try_from(svma.0).ok(),
+        };
+        let calls = Calls { calls: vec![call("inlined"), call("outer")], lacking: None };
+        (svma.0 < 0x9000).then_some(calls).into()
+    }
 }
 
 const QUESTIONS: [(u32, u64); 8] =
@@ -41,9 +54,9 @@ fn recorded(questions: &[(u32, u64)]) -> RecordedFiles {
     for (module, svma) in questions {
         recorder.cfi(ModuleId(*module), Svma(*svma));
         recorder.symbol(ModuleId(*module), Svma(*svma));
+        recorder.calls(ModuleId(*module), Svma(*svma));
     }
-    let (unwind, symbols) = recorder.into_payloads();
-    RecordedFiles::new(unwind, symbols)
+    RecordedFiles::new(recorder.into_payloads())
 }
 
 #[test]
@@ -53,6 +66,7 @@ fn every_question_asked_is_answered_again() {
         let (module, svma) = (ModuleId(module), Svma(svma));
         assert_eq!(files.cfi(module, svma), Regular.cfi(module, svma));
         assert_eq!(files.symbol(module, svma), Regular.symbol(module, svma));
+        assert_eq!(files.calls(module, svma), Regular.calls(module, svma));
     }
 }
 
@@ -77,7 +91,8 @@ fn what_is_recorded_does_not_depend_on_the_order_of_the_questions() {
             recorder.symbol(ModuleId(*module), Svma(*svma));
             recorder.cfi(ModuleId(*module), Svma(*svma));
         }
-        recorder.into_payloads()
+        let RecordedAnswers { unwind, symbols, .. } = recorder.into_payloads();
+        (unwind, symbols)
     };
     let mut reversed = QUESTIONS;
     reversed.reverse();
@@ -96,7 +111,8 @@ fn a_fallback_is_asked_only_where_nothing_was_recorded() {
     // An answer that is not recorded stays so when it is asked through a recorder.
     let recorder = FileRecorder::new(RecordedFiles::default());
     assert_eq!(recorder.symbol(ModuleId(0), Svma(1)), Answer::NotRecorded);
-    assert_eq!(recorder.into_payloads(), Default::default());
+    assert_eq!(recorder.calls(ModuleId(0), Svma(1)), Answer::NotRecorded);
+    assert_eq!(recorder.into_payloads(), RecordedAnswers::default());
 }
 
 #[test]
@@ -104,10 +120,14 @@ fn answers_that_contradict_themselves_are_left_out() {
     let recorder = FileRecorder::new(Regular);
     recorder.cfi(ModuleId(0), Svma(0x2000));
     recorder.symbol(ModuleId(0), Svma(0x2000));
-    let (mut unwind, mut symbols) = recorder.into_payloads();
-    unwind.fdes[0].cie = 77;
-    symbols.answers[0].symbol = Some(u32::MAX);
-    let files = RecordedFiles::new(unwind, symbols);
+    recorder.calls(ModuleId(0), Svma(0x2000));
+    let mut answers = recorder.into_payloads();
+    answers.unwind.fdes[0].cie = 77;
+    answers.symbols.answers[0].symbol = Some(u32::MAX);
+    answers.calls.answers[0].calls[0].function = Some(u32::MAX);
+    let files = RecordedFiles::new(answers);
+    let Answer::Found(calls) = files.calls(ModuleId(0), Svma(0x2000)) else { panic!("there are calls") };
+    assert_eq!((calls.calls[0].function.as_ref(), calls.calls[0].line), (None, Some(0x2000)));
     assert_eq!(files.cfi(ModuleId(0), Svma(0x2000)), Answer::NotRecorded);
     assert_eq!(files.symbol(ModuleId(0), Svma(0x2000)), Answer::NotRecorded);
 }

@@ -1,6 +1,7 @@
 //! What a reader must know of a stack that ends early.
 
-use pyst_elf::ModuleTable;
+use pyst_elf::{ModuleId, ModuleTable};
+use pyst_snapshot::Bytes;
 use pyst_snapshot::payload::{Diagnostic, NativeFrame, NativeStack, Severity, StackEnd};
 
 /// A diagnostic for a stack that does not end where the thread began.
@@ -37,8 +38,18 @@ pub(crate) fn diagnose(stack: &NativeStack, modules: &ModuleTable) -> Option<Dia
     Some(Diagnostic::new(severity, code, message).on(stack.tid))
 }
 
+/// Debug information is split, and a part of it is not read.
+pub(crate) fn lacking(file: &[u8], module: ModuleId, modules: &ModuleTable) -> Diagnostic {
+    let module = modules.get(module).map(|module| module.path.escaped()).unwrap_or_default();
+    let message = format!(
+        "frames of {module} have no lines and inlined functions: that debug information is split off into {}, which is not read",
+        Bytes(file.to_vec()).escaped()
+    );
+    Diagnostic::new(Severity::INFO, "split-dwarf", message)
+}
+
 fn place(frame: &NativeFrame, modules: &ModuleTable) -> String {
-    let module = frame.module.and_then(|module| modules.get(pyst_elf::ModuleId(module)));
+    let module = frame.module.and_then(|module| modules.get(ModuleId(module)));
     match module {
         Some(module) => {
             format!(", at pc {} ({} + {})", frame.pc, module.path.escaped(), frame.pc.to_svma(module.bias))

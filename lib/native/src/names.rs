@@ -1,17 +1,19 @@
-//! From svmas to functions.
+//! From svmas to functions: symbols name the physical function, debug information those inlined into it, and lines.
 
 use crate::demangle::demangle;
-use pyst_elf::{Answer, Files, ModuleId};
+use pyst_elf::{Answer, Call, Calls, Files, ModuleId};
 use pyst_snapshot::payload::{NativeCallV1, NativeFunctionV1};
 use pyst_snapshot::{Bytes, Svma, Text};
-use std::collections::HashMap;
+use std::collections::{BTreeMap, HashMap};
 
 /// The functions named so far, each once.
 pub(crate) struct Names<'a> {
     files: &'a dyn Files,
     functions: Vec<NativeFunctionV1>,
     by_symbol: HashMap<Vec<u8>, u32>,
-    by_svma: HashMap<(ModuleId, Svma), Option<u32>>,
+    by_svma: HashMap<(ModuleId, Svma), Vec<NativeCallV1>>,
+    /// The files that hold more debug information and were not read, each with a module that needs it.
+    pub(crate) lacking: BTreeMap<Vec<u8>, ModuleId>,
 }
 
 impl<'a> Names<'a> {
@@ -21,18 +23,25 @@ impl<'a> Names<'a> {
         svmas.sort_unstable();
         svmas.dedup();
         files.prefetch_symbols(&svmas);
-        Names { files, functions: Vec::new(), by_symbol: HashMap::new(), by_svma: HashMap::new() }
+        files.prefetch_calls(&svmas);
+        Names {
+            files,
+            functions: Vec::new(),
+            by_symbol: HashMap::new(),
+            by_svma: HashMap::new(),
+            lacking: BTreeMap::new(),
+        }
     }
 
-    /// The function at an svma, as a call.
-    pub(crate) fn call(&mut self, module: ModuleId, svma: Svma) -> Option<NativeCallV1> {
-        let known = self.by_svma.get(&(module, svma)).copied();
-        let function = known.unwrap_or_else(|| {
-            let function = self.function(module, svma);
-            self.by_svma.insert((module, svma), function);
-            function
-        });
-        Some(NativeCallV1 { function: function?, file: None, line: None, inlined: false })
+    /// The calls at an svma: the functions inlined there, innermost first, and the physical one. None when nothing is
+    /// known.
+    pub(crate) fn calls(&mut self, module: ModuleId, svma: Svma) -> Vec<NativeCallV1> {
+        if let Some(calls) = self.by_svma.get(&(module, svma)) {
+            return calls.clone();
+        }
+        let calls = self.find(module, svma);
+        self.by_svma.insert((module, svma), calls.clone());
+        calls
     }
 
     /// The raw symbol of a call's function.
@@ -45,15 +54,39 @@ impl<'a> Names<'a> {
         self.functions
     }
 
-    fn function(&mut self, module: ModuleId, svma: Svma) -> Option<u32> {
-        let Answer::Found(hit) = self.files.symbol(module, svma) else { return None };
-        if let Some(function) = self.by_symbol.get(&hit.name) {
+    fn find(&mut self, module: ModuleId, svma: Svma) -> Vec<NativeCallV1> {
+        let symbol = match self.files.symbol(module, svma) {
+            Answer::Found(hit) => Some(hit.name),
+            Answer::Absent | Answer::NotRecorded => None,
+        };
+        let Calls { mut calls, lacking } = match self.files.calls(module, svma) {
+            Answer::Found(calls) => calls,
+            Answer::Absent | Answer::NotRecorded => Calls::default(),
+        };
+        if let Some(lacking) = lacking {
+            self.lacking.entry(lacking).or_insert(module);
+        }
+        // The symbol tells more of the physical function than its debug information: `main.cold`.
+        let mut physical = calls.pop().unwrap_or_default();
+        physical.function = symbol.or(physical.function);
+        let inlined = calls.iter().filter_map(|call| self.call(call, true)).collect::<Vec<_>>();
+        inlined.into_iter().chain(self.call(&physical, false)).collect()
+    }
+
+    /// A call as it is shown; none without a name.
+    fn call(&mut self, call: &Call, inlined: bool) -> Option<NativeCallV1> {
+        let function = self.function(call.function.as_deref()?)?;
+        Some(NativeCallV1 { function, file: call.file.clone().map(Text), line: call.line, inlined })
+    }
+
+    fn function(&mut self, name: &[u8]) -> Option<u32> {
+        if let Some(function) = self.by_symbol.get(name) {
             return Some(*function);
         }
         let index = u32::try_from(self.functions.len()).ok()?;
-        let function = Text(demangle(&hit.name));
-        self.functions.push(NativeFunctionV1 { function, raw_symbol: Bytes(hit.name.clone()) });
-        self.by_symbol.insert(hit.name, index);
+        let function = Text(demangle(name));
+        self.functions.push(NativeFunctionV1 { function, raw_symbol: Bytes(name.to_vec()) });
+        self.by_symbol.insert(name.to_vec(), index);
         Some(index)
     }
 }

@@ -1,6 +1,6 @@
 //! Walks the stacks of all threads.
 
-use crate::diagnose::diagnose;
+use crate::diagnose::{diagnose, lacking};
 use crate::names::Names;
 use crate::registers::{RegisterFile, is_callee_saved};
 use crate::step::{Frame, Stepper};
@@ -45,6 +45,7 @@ pub fn unwind(threads: &Threads, arch: Arch, memory: &dyn Memory, modules: &Modu
         diagnostics.extend(diagnose(&stack, modules));
         stacks.push(stack);
     }
+    diagnostics.extend(names.lacking.iter().map(|(file, module)| lacking(file, *module, modules)));
     stacks.sort_by_key(|stack| stack.tid);
     Unwound { native: Native { functions: names.into_functions(), stacks }, diagnostics }
 }
@@ -106,9 +107,9 @@ fn name_frames(walk: Walk, names: &mut Names<'_>) -> NativeStack {
     let Walk { mut stack, lookups } = walk;
     let mut switch = None;
     for (index, (frame, lookup)) in stack.frames.iter_mut().zip(lookups).enumerate() {
-        let Some(call) = lookup.and_then(|(module, svma)| names.call(module, svma)) else { continue };
-        let starts_greenlet = is_greenlet_start(names.raw_symbol(&call));
-        frame.calls.push(call);
+        let Some((module, svma)) = lookup else { continue };
+        frame.calls = names.calls(module, svma);
+        let starts_greenlet = frame.calls.last().is_some_and(|call| is_greenlet_start(names.raw_symbol(call)));
         if starts_greenlet {
             switch = Some(index);
             break;

@@ -2,7 +2,7 @@
 //! Stacks made by hand, for every way there is to find a caller and every reason for a stack to end. CFI is written here
 //! byte by byte after the DWARF standard and the psABI, with no help from the code under test.
 
-use pyst_elf::{Answer, CfiEntry, FileRecorder, Files, ModuleId, ModuleTable, RecordedFiles, SymbolHit};
+use pyst_elf::{Answer, Calls, CfiEntry, FileRecorder, Files, ModuleId, ModuleTable, RecordedFiles, SymbolHit};
 use pyst_memory::{Image, Recorder};
 use pyst_native::{MAX_FRAMES, unwind, unwind_from_snapshot};
 use pyst_snapshot::payload::{
@@ -42,6 +42,10 @@ impl Files for World {
 
     fn symbol(&self, _: ModuleId, svma: Svma) -> Answer<SymbolHit> {
         self.symbols.iter().find(|hit| hit.svma <= svma && svma.0 < hit.svma.0 + hit.size).cloned().into()
+    }
+
+    fn calls(&self, _: ModuleId, _: Svma) -> Answer<Calls> {
+        Answer::Absent
     }
 }
 
@@ -98,13 +102,13 @@ impl World {
         let table = ModuleTable::new(&modules());
         let online = unwind(&self.threads(), Arch::X86_64, &recorder, &table, &files);
 
-        let (unwind_answers, symbol_answers) = files.into_payloads();
+        let answers = files.into_payloads();
         let mut snapshot = Snapshot::default();
         snapshot.append(&Capture { arch: Arch::X86_64, ..Capture::default() }).unwrap();
         snapshot.append(&self.threads()).unwrap();
         snapshot.append(&modules()).unwrap();
-        snapshot.append(&unwind_answers).unwrap();
-        snapshot.append(&symbol_answers).unwrap();
+        snapshot.append(&answers.unwind).unwrap();
+        snapshot.append(&answers.symbols).unwrap();
         for memory in recorder.into_image().into_payload().split() {
             snapshot.append(&memory).unwrap();
         }

@@ -50,6 +50,8 @@ open_enum!(
         PYTHON = 12, "python";
         /// What a stage could not do.
         DIAGNOSTICS = 13, "diagnostics";
+        /// Answers about lines and inlined functions.
+        CALLS = 14, "calls";
         /// Closes a snapshot; its payload is empty.
         END = 0xffff, "end";
     }

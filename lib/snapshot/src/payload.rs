@@ -5,6 +5,7 @@
 //! [`Payload::VERSION`], decode both, and add a golden snapshot. On the wire there is no `flatten`, `untagged`,
 //! `skip_serializing_if` or `char`, and every enum is an open one of `u16` codes.
 
+mod calls;
 mod capture;
 mod diagnostics;
 mod maps;
@@ -19,6 +20,7 @@ mod symbols;
 mod threads;
 mod unwind;
 
+pub use calls::*;
 pub use capture::*;
 pub use diagnostics::*;
 pub use maps::*;

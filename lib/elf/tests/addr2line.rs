@@ -1,0 +1,181 @@
+#![allow(clippy::unwrap_used, clippy::indexing_slicing, clippy::panic)]
+//! Inlined functions and lines, against what binutils' `addr2line` says of the same file.
+
+use pyst_elf::{Calls, ElfFile};
+use pyst_snapshot::Svma;
+use std::fs::File;
+use std::path::{Path, PathBuf};
+use std::process::Command;
+
+const PROGRAM: &str = r#"
+#include <algorithm>
+#include <cstdio>
+#include <string>
+#include <vector>
+namespace outer { namespace {
+template <typename T> struct Box { T value; T twice() const { return value + value; } };
+inline __attribute__((always_inline)) int deepest(int n) { return std::printf("%d\n", n); }
+inline __attribute__((always_inline)) int deeper(int n) { return deepest(n + 1) + 1; }
+} }
+__attribute__((noinline)) int overloaded(int n) { return outer::deeper(n) + 2; }
+__attribute__((noinline)) int overloaded(const std::string &s) { return (int)s.size() + outer::deeper(3); }
+int main(int argc, char **argv) {
+    std::vector<int> numbers{3, 1, argc};
+    std::sort(numbers.begin(), numbers.end(), [](int a, int b) { return outer::deeper(a) < b; });
+    outer::Box<long> box{argc};
+    return overloaded(numbers[0]) + overloaded(std::string(argv[0])) + (int)box.twice();
+}
+"#;
+
+struct Built {
+    directory: tempfile::TempDir,
+    path: PathBuf,
+}
+
+fn available(tool: &str) -> bool {
+    let there = Command::new(tool).arg("--version").output().is_ok_and(|output| output.status.success());
+    if !there {
+        let _ = std::io::Write::write_fmt(&mut std::io::stderr(), format_args!("skipped: no {tool}\n"));
+    }
+    there
+}
+
+fn build(options: &[&str]) -> Option<Built> {
+    if !available("g++") || !available("addr2line") || !available("objcopy") {
+        return None;
+    }
+    let directory = tempfile::tempdir().unwrap();
+    let path = directory.path().join("program");
+    std::fs::write(directory.path().join("program.cc"), PROGRAM).unwrap();
+    let mut compiler = Command::new("g++");
+    compiler.current_dir(directory.path()).args(["-O2", "-g", "-Wl,--build-id", "-o", "program", "program.cc"]);
+    assert!(compiler.args(options).status().unwrap().success());
+    Some(Built { directory, path })
+}
+
+fn open(path: &Path) -> Option<ElfFile> {
+    ElfFile::open(File::open(path).ok()?).ok()
+}
+
+/// Every second svma of the functions compiled here.
+fn svmas(built: &Built) -> Vec<Svma> {
+    let file = open(&built.path).unwrap();
+    let names = ["main", "_Z10overloadedi", "_Z10overloadedRKNSt7__cxx1112basic_stringIcSt11char_traitsIcESaIcEEE"];
+    // Optimization may leave fewer.
+    let hits = names.iter().filter_map(|name| file.symbol(file.symbol_named(name)?));
+    hits.collect::<Vec<_>>().iter().flat_map(|hit| (hit.svma.0..hit.svma.0 + hit.size).step_by(2)).map(Svma).collect()
+}
+
+/// For each svma the calls, innermost first: function, file's name, line.
+fn told_by_addr2line(path: &Path, svmas: &[Svma]) -> Vec<Vec<(String, String, u32)>> {
+    let mut command = Command::new("addr2line");
+    command.args(["-a", "-f", "-i", "-e"]).arg(path).args(svmas.iter().map(|svma| format!("{:#x}", svma.0)));
+    let output = String::from_utf8(command.output().unwrap().stdout).unwrap();
+    let mut told = Vec::new();
+    let mut lines = output.lines().peekable();
+    while lines.next().is_some() {
+        let mut calls = Vec::new();
+        while lines.peek().is_some_and(|line| !line.starts_with("0x")) {
+            let function = lines.next().unwrap().to_owned();
+            let place = lines.next().unwrap().split(" (").next().unwrap().to_owned();
+            let (file, line) = place.rsplit_once(':').unwrap();
+            calls.push((function, name_of(file), line.parse().unwrap_or(0)));
+        }
+        told.push(calls);
+    }
+    told
+}
+
+fn name_of(file: &str) -> String {
+    file.rsplit('/').next().unwrap().to_owned()
+}
+
+fn told_by_pyst(calls: &Calls) -> Vec<(String, String, u32)> {
+    let text = |bytes: &Option<Vec<u8>>| bytes.as_ref().map_or("?".into(), |b| String::from_utf8_lossy(b).into_owned());
+    calls.calls.iter().map(|call| (text(&call.function), name_of(&text(&call.file)), call.line.unwrap_or(0))).collect()
+}
+
+/// How many svmas have more than one call.
+fn compare(built: &Built, file: &ElfFile) -> usize {
+    let svmas = svmas(built);
+    let expected = told_by_addr2line(&built.path, &svmas);
+    assert_eq!(expected.len(), svmas.len());
+    let told = file.calls_covering(&svmas);
+    for ((svma, expected), calls) in svmas.iter().zip(&expected).zip(&told) {
+        let mut told = told_by_pyst(calls);
+        // Where the innermost function has no linkage name, addr2line gives it the name of the physical one.
+        if told.len() > 1 && expected[0].0 == told[told.len() - 1].0 {
+            told[0].0.clone_from(&expected[0].0);
+        }
+        assert_eq!(&told, expected, "at {svma}");
+        assert_eq!(calls.lacking, None);
+    }
+    told.iter().filter(|calls| calls.calls.len() > 1).count()
+}
+
+#[test]
+fn inlined_functions_and_lines_are_those_that_addr2line_tells() {
+    for options in [&["-gdwarf-5"][..], &["-gdwarf-4"], &["-gdwarf-5", "-gz=zlib"], &["-gdwarf-5", "-O3"]] {
+        let Some(built) = build(options) else { return };
+        assert!(compare(&built, &open(&built.path).unwrap()) > 20, "{options:?}");
+    }
+}
+
+#[test]
+fn a_debug_link_leads_to_the_lines_if_the_file_is_the_one_that_was_meant() {
+    for id in ["-Wl,--build-id", "-Wl,--build-id=none"] {
+        let Some(built) = build(&[id]) else { return };
+        let at = |name: &str| built.directory.path().join(name);
+        let run = |arguments: &[&str]| {
+            let status = Command::new("objcopy").current_dir(built.directory.path()).args(arguments).status();
+            assert!(status.unwrap().success());
+        };
+        run(&["--only-keep-debug", "program", "program.debug"]);
+        run(&["--strip-debug", "--add-gnu-debuglink=program.debug", "program", "stripped"]);
+        let stripped = || open(&at("stripped")).unwrap();
+        let svmas = svmas(&built);
+        assert!(stripped().calls_covering(&svmas).iter().all(|calls| *calls == Calls::default()));
+        let linked = stripped().with_companions(&at("stripped"), &open);
+        assert!(compare(&built, &linked) > 20);
+        // Another file under that name.
+        let Some(other) = build(&[id, "-O1"]) else { return };
+        std::fs::copy(&other.path, at("program.debug")).unwrap();
+        let linked = stripped().with_companions(&at("stripped"), &open);
+        assert!(linked.calls_covering(&svmas).iter().all(|calls| *calls == Calls::default()));
+    }
+}
+
+#[test]
+fn split_debug_information_is_said_to_be_lacking() {
+    let Some(built) = build(&["-gsplit-dwarf"]) else { return };
+    let file = open(&built.path).unwrap();
+    let calls = file.calls_covering(&svmas(&built));
+    let lacking = calls.iter().find_map(|calls| calls.lacking.clone()).expect("said to be lacking");
+    assert!(lacking.ends_with(b".dwo"), "{}", String::from_utf8_lossy(&lacking));
+}
+
+#[test]
+fn damaged_debug_information_neither_panics_nor_hangs() {
+    let Some(built) = build(&[]) else { return };
+    let svmas = svmas(&built);
+    let bytes = std::fs::read(&built.path).unwrap();
+    let seed = std::time::SystemTime::now().duration_since(std::time::UNIX_EPOCH).unwrap().as_nanos() as u64 | 1;
+    println!("seed {seed}");
+    let mut random = seed;
+    let mut next = |bound: usize| {
+        random ^= random >> 12;
+        random ^= random << 25;
+        random ^= random >> 27;
+        (random.wrapping_mul(0x2545_f491_4f6c_dd1d) >> 16) as usize % bound
+    };
+    for _ in 0..100 {
+        let mut damaged = bytes.clone();
+        for _ in 0..1 + next(40) {
+            let at = next(damaged.len());
+            damaged[at] = next(256) as u8;
+        }
+        if let Ok(file) = ElfFile::from_bytes(damaged) {
+            let _ = file.calls_covering(&svmas);
+        }
+    }
+}
