@@ -5,6 +5,7 @@
 mod command_line;
 mod company;
 mod cores;
+mod debug_info;
 mod empty_root;
 mod errors;
 mod evolution;

@@ -17,6 +17,19 @@ pub struct GdbFrame {
     pub name: Option<String>,
     /// The shared library, if it is in one.
     pub module: Option<String>,
+    /// The functions inlined where it stands, and itself; innermost first.
+    pub calls: Vec<GdbCall>,
+}
+
+/// A call within a physical frame, as gdb finds it.
+#[derive(Clone, Debug, Deserialize)]
+pub struct GdbCall {
+    /// The function, if gdb knows one.
+    pub name: Option<String>,
+    /// The source file, if there is debug information.
+    pub file: Option<String>,
+    /// The line.
+    pub line: Option<u32>,
 }
 
 /// The native stacks of a target of `interpreter`, by tid, outermost frame first.

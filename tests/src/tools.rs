@@ -107,6 +107,13 @@ impl Pipeline {
         Pipeline { stages, format: arguments.iter().map(|one| (*one).to_owned()).collect(), root: None }
     }
 
+    /// `pyst-unwind | pyst-py | pyst-fmt` with `arguments` for the last: with the files of this machine.
+    #[must_use]
+    pub fn with_local_files(arguments: &[&str]) -> Pipeline {
+        let stages = vec![(Tool::Unwind, Vec::new()), (Tool::Py, Vec::new())];
+        Pipeline { stages, ..Pipeline::from_snapshot_only(arguments) }
+    }
+
     /// Runs the stages, each with the whole output of the one before; the outputs of all.
     ///
     /// # Errors
@@ -136,10 +143,7 @@ impl Pipeline {
 /// # Errors
 /// A stage fails.
 pub fn analyse(snapshot: &[u8]) -> Result<Report> {
-    let pipeline = Pipeline {
-        stages: vec![(Tool::Unwind, Vec::new()), (Tool::Py, Vec::new())],
-        ..Pipeline::from_snapshot_only(&["--format", "json", "--all-threads"])
-    };
+    let pipeline = Pipeline::with_local_files(&["--format", "json", "--all-threads"]);
     let mut report = Vec::new();
     for output in pipeline.run(snapshot)? {
         report = output.expect_status(0)?.stdout;

@@ -1,6 +1,7 @@
 """Run by gdb: writes the physical native frames of every thread to $PYST_GDB_OUT as JSON, innermost first.
 
-The oracle of the native side. Inlined calls and the tail calls that gdb makes up have no frame of their own and are left out.
+The oracle of the native side. The tail calls that gdb makes up have no frame and are left out; inlined calls are told with the
+frame they are in.
 """
 
 import json
@@ -13,11 +14,17 @@ stacks = {}
 for inferior in gdb.inferiors():
     for thread in inferior.threads():
         thread.switch()
-        frames = []
+        frames, calls = [], []
         frame = gdb.newest_frame()
         while frame is not None:
+            if frame.type() in PHYSICAL or frame.type() == gdb.INLINE_FRAME:
+                place = frame.find_sal()
+                file = place.symtab.filename if place.symtab else None
+                calls.append({"name": frame.name(), "file": file, "line": place.line or None})
             if frame.type() in PHYSICAL:
-                frames.append({"pc": frame.pc(), "name": frame.name(), "module": gdb.solib_name(frame.pc())})
+                module = gdb.solib_name(frame.pc())
+                frames.append({"pc": frame.pc(), "name": frame.name(), "module": module, "calls": calls})
+                calls = []
             frame = frame.older()
         stacks[thread.ptid[1] or thread.ptid[0]] = frames
 with open(os.environ["PYST_GDB_OUT"], "w") as out:
