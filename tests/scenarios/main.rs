@@ -4,6 +4,7 @@
 
 mod command_line;
 mod company;
+mod comparison;
 mod cores;
 mod debug_info;
 mod empty_root;
