@@ -23,7 +23,7 @@ _pyst__grab() {
 
     case "${cmd}" in
         pyst__grab)
-            opts="-o -v -h -V --pid --core --python-only --no-source --debug-info --stop-limit --output --force --verbose --help --version"
+            opts="-o -v -h -V --pid --core --python-only --no-source --debug-info --exhaustive --stop-limit --output --force --verbose --help --version"
             if [[ ${cur} == -* || ${COMP_CWORD} -eq 1 ]] ; then
                 COMPREPLY=( $(compgen -W "${opts}" -- "${cur}") )
                 return 0

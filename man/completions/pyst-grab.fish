@@ -5,6 +5,7 @@ complete -c pyst-grab -s o -l output -d 'Write to FILE instead of standard outpu
 complete -c pyst-grab -l python-only -d 'Leave out stacks and native frames'
 complete -c pyst-grab -l no-source -d 'Leave out the lines of Python source'
 complete -c pyst-grab -l debug-info -d 'Take along lines and inlined functions of native frames, where this machine has debug information'
+complete -c pyst-grab -l exhaustive -d 'Search all memory for the Python runtime, if it is not where it should be'
 complete -c pyst-grab -l force -d 'Write a binary snapshot even to a terminal'
 complete -c pyst-grab -s v -l verbose -d 'Say how the runtime was found, how long the process was stopped, and how large the snapshot is'
 complete -c pyst-grab -s h -l help -d 'Print help (see more with \'--help\')'

@@ -46,6 +46,10 @@ pub struct Args {
     #[arg(long, conflicts_with = "python_only")]
     pub debug_info: bool,
 
+    /// Search all memory for the Python runtime, if it is not where it should be
+    #[arg(long)]
+    pub exhaustive: bool,
+
     /// Let the process go after MS milliseconds, whatever is missing then
     #[arg(long, value_name = "MS", default_value_t = 100, value_parser = clap::value_parser!(u64).range(1..=60_000))]
     pub stop_limit: u64,

@@ -22,6 +22,7 @@ pub fn run(args: &Args) -> anyhow::Result<Exit> {
         python_only: args.python_only,
         source: !args.no_source,
         debug_info: args.debug_info,
+        exhaustive: args.exhaustive,
         stop_limit: Duration::from_millis(args.stop_limit),
         ..Options::default()
     };

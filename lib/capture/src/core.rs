@@ -58,7 +58,7 @@ pub(crate) fn capture(path: &Path, exe: Option<&Path>, options: &Options) -> Res
     let finder = CoreFiles { core: &core, path, exe, exe_address, captured_at_ns };
     let mut loaded = modules::load(&maps, &core, &finder);
     let memory = WithFiles { memory: &core, maps: &maps, loaded: &loaded };
-    let runtime = pyst_python::find_runtime(&loaded.table, &maps, &loaded.files, &memory);
+    let runtime = crate::find_runtime(&loaded, &maps, &memory, options);
 
     let mut diagnostics = Vec::new();
     if core.missing > 0 {

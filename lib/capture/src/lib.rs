@@ -19,8 +19,10 @@ mod sys;
 
 pub use error::CaptureError;
 
+use modules::LoadedModules;
+use pyst_memory::Memory;
 use pyst_snapshot::Snapshot;
-use pyst_snapshot::payload::{Capture, CaptureOption, Diagnostics, Stage};
+use pyst_snapshot::payload::{Capture, CaptureOption, Diagnostics, Map, Runtime, Stage};
 use std::path::PathBuf;
 use std::time::{Duration, SystemTime, UNIX_EPOCH};
 
@@ -49,6 +51,8 @@ pub struct Options {
     pub source: bool,
     /// Record lines and inlined functions of native frames.
     pub debug_info: bool,
+    /// Search for the runtime in all memory, if it is not where it should be.
+    pub exhaustive: bool,
     /// How long a process may be stopped. What is not done by then is missing, and reported.
     pub stop_limit: Duration,
 }
@@ -60,6 +64,7 @@ impl Default for Options {
             python_only: false,
             source: true,
             debug_info: false,
+            exhaustive: false,
             stop_limit: Duration::from_millis(100),
         }
     }
@@ -108,6 +113,7 @@ fn capture_section(options: &Options) -> Capture {
         given("python-only", options.python_only, "true"),
         given("no-source", !options.source, "true"),
         given("debug-info", options.debug_info, "true"),
+        given("exhaustive", options.exhaustive, "true"),
     ];
     Capture {
         tool: options.tool.clone(),
@@ -120,6 +126,13 @@ fn capture_section(options: &Options) -> Capture {
         options: options_given.into_iter().flatten().collect(),
         ..Capture::default()
     }
+}
+
+/// Finds the runtime by what is known of the target.
+fn find_runtime(loaded: &LoadedModules, maps: &[Map], memory: &dyn Memory, options: &Options) -> Runtime {
+    let files = |id| loaded.file_or_part(id);
+    let target = pyst_python::Target { modules: &loaded.table, maps, files: &files, memory };
+    pyst_python::find_runtime(target, options.exhaustive)
 }
 
 fn page_size() -> u32 {

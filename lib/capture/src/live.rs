@@ -33,6 +33,9 @@ pub(crate) const LIVE_ARCH: Arch = Arch::X86_64;
 /// How long looking and stopping may take together. It is bounded only because a read of memory can block for ever.
 const LOOK_LIMIT: Duration = Duration::from_secs(60);
 
+/// The same where all memory is searched.
+const EXHAUSTIVE_LOOK_LIMIT: Duration = Duration::from_secs(1800);
+
 /// How often a target is stopped at most. At a few instructions of every call the interpreter's own links are not whole: a
 /// stop there, one of some hundreds, is worth another. A damaged target costs them all.
 const STOPS: usize = 3;
@@ -59,23 +62,24 @@ pub(crate) fn capture(pid: u32, options: &Options) -> Result<Snapshot, CaptureEr
 
 fn capture_on_a_thread(pid: u32, options: &Options) -> Result<Snapshot, CaptureError> {
     let (released, is_released) = mpsc::channel();
+    let limit = if options.exhaustive { EXHAUSTIVE_LOOK_LIMIT } else { LOOK_LIMIT };
     let options = options.clone();
     let worker = std::thread::Builder::new()
         .name("capture".to_owned())
         .spawn(move || capture_here(pid, &options, &released))
         .map_err(|source| CaptureError::System { what: "start a thread", source })?;
-    match is_released.recv_timeout(LOOK_LIMIT) {
+    match is_released.recv_timeout(limit) {
         // What is left to do does not touch the target's memory.
         Ok(()) | Err(RecvTimeoutError::Disconnected) => {
             let panicked = |_| CaptureError::System { what: "finish the capture", source: Errno::EIO.into() };
             worker.join().map_err(panicked)?
         }
-        Err(RecvTimeoutError::Timeout) => Err(CaptureError::Stuck { pid, seconds: LOOK_LIMIT.as_secs() }),
+        Err(RecvTimeoutError::Timeout) => Err(CaptureError::Stuck { pid, seconds: limit.as_secs() }),
     }
 }
 
 fn capture_here(pid: u32, options: &Options, released: &Sender<()>) -> Result<Snapshot, CaptureError> {
-    let mut look = look::look(pid)?;
+    let mut look = look::look(pid, options)?;
     let taken = match look.status.tracer_pid {
         0 => take_stopped(pid, &look, options)?,
         tracer => take_running(pid, &look, tracer)?,

@@ -46,10 +46,19 @@ pub(crate) struct LoadedModules {
     pub(crate) modules: Modules,
     pub(crate) table: ModuleTable,
     pub(crate) files: ElfFiles<'static>,
+    /// What memory holds of files that are not there, with holes: enough to find a symbol that is not in one, and too
+    /// little to say that there is none.
+    parts: Vec<Option<ElfFile>>,
     complaints: Vec<Option<Diagnostic>>,
 }
 
 impl LoadedModules {
+    /// The file of a module, or what there is of it in memory.
+    pub(crate) fn file_or_part(&self, module: ModuleId) -> Option<&ElfFile> {
+        let part = || self.parts.get(usize::try_from(module.0).ok()?)?.as_ref();
+        self.files.file(module).or_else(part)
+    }
+
     /// What there is to complain about a module's file.
     pub(crate) fn complaint(&self, module: ModuleId) -> Option<&Diagnostic> {
         self.complaints.get(usize::try_from(module.0).ok()?)?.as_ref()
@@ -65,6 +74,8 @@ impl LoadedModules {
 struct Loaded {
     module: Module,
     file: Option<ElfFile>,
+    /// What memory holds of it, with holes.
+    part: Option<ElfFile>,
     complaint: Option<Diagnostic>,
 }
 
@@ -80,13 +91,14 @@ pub(crate) fn load(maps: &[Map], memory: &dyn Memory, finder: &dyn Finder) -> Lo
         .collect();
     loaded.sort_by_key(|loaded| loaded.module.ranges.first().copied());
     let mut modules = Modules::default();
-    let (mut files, mut complaints) = (Vec::new(), Vec::new());
-    for Loaded { module, file, complaint } in loaded {
+    let (mut files, mut parts, mut complaints) = (Vec::new(), Vec::new(), Vec::new());
+    for Loaded { module, file, part, complaint } in loaded {
         modules.modules.push(module);
         files.push(file);
+        parts.push(part);
         complaints.push(complaint);
     }
-    LoadedModules { table: ModuleTable::new(&modules), modules, files: ElfFiles::opened(files), complaints }
+    LoadedModules { table: ModuleTable::new(&modules), modules, files: ElfFiles::opened(files), parts, complaints }
 }
 
 /// The mappings of each loaded file. A file that is mapped without its code is data: an archive of locales, a cache.
@@ -125,13 +137,16 @@ fn load_file(maps: &[Map], memory: &dyn Memory, finder: &dyn Finder, budget: &mu
         file: found.status,
     };
     // A file with holes would answer wrongly. Its headers, which tell bias and build-id, have none.
-    let rebuilt = rebuilt.filter(|rebuilt| rebuilt.is_whole);
+    let (rebuilt, part) = match rebuilt {
+        Some(Rebuilt { file, is_whole: true }) => (Some(file), None),
+        Some(Rebuilt { file, is_whole: false }) => (None, Some(file)),
+        None => (None, None),
+    };
     if rebuilt.is_some() {
         module.file = ModuleFile::DELETED;
     }
-    let file = found.file.or(rebuilt.map(|rebuilt| rebuilt.file));
-    let file = file.map(|file| with_companions(file, &module.path, finder));
-    Loaded { module, file, complaint: found.complaint }
+    let file = found.file.or(rebuilt).map(|file| with_companions(file, &module.path, finder));
+    Loaded { module, file, part, complaint: found.complaint }
 }
 
 /// The file with the symbols that its distribution stripped from it, if those are installed. Most of libc's functions have
@@ -153,7 +168,7 @@ fn load_vdso(range: Range, memory: &dyn Memory) -> Option<Loaded> {
         ranges: vec![range],
         file: ModuleFile::IN_MEMORY,
     };
-    Some(Loaded { module, file: Some(file), complaint: None })
+    Some(Loaded { module, file: Some(file), part: None, complaint: None })
 }
 
 /// A file put together from memory.
@@ -270,6 +285,10 @@ impl<M: Memory> Memory for WithFiles<'_, M> {
             rest = rest.get_mut(got..).unwrap_or_default();
         }
         Ok(())
+    }
+
+    fn touched(&self, range: Range) -> Vec<Range> {
+        self.memory.touched(range)
     }
 }
 

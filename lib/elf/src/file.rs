@@ -66,6 +66,12 @@ impl LoadSegment {
         self.flags & elf::PF_X.0 != 0
     }
 
+    /// Whether it may be written to.
+    #[must_use]
+    pub fn is_writable(&self) -> bool {
+        self.flags & elf::PF_W.0 != 0
+    }
+
     fn file_end(&self) -> u64 {
         self.offset.saturating_add(self.svmas.end.0 - self.svmas.start.0)
     }

@@ -30,11 +30,21 @@ pub trait Memory {
     /// # Errors
     /// Some of the bytes cannot be had; the error names the range that was asked for.
     fn read(&self, address: Address, buffer: &mut [u8]) -> Result<(), ReadError>;
+
+    /// The parts of `range` that anything was ever written to, as far as that is known without reading: who reserves a
+    /// terabyte uses little of it, and to search the rest would take hours.
+    fn touched(&self, range: Range) -> Vec<Range> {
+        vec![range]
+    }
 }
 
 impl<M: Memory + ?Sized> Memory for &M {
     fn read(&self, address: Address, buffer: &mut [u8]) -> Result<(), ReadError> {
         (**self).read(address, buffer)
+    }
+
+    fn touched(&self, range: Range) -> Vec<Range> {
+        (**self).touched(range)
     }
 }
 

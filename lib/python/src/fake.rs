@@ -1,6 +1,6 @@
 //! A runtime made by hand, by any table, for tests: what no living process can be made to hold on demand.
 
-use crate::layout::{Field, Lines, Names, Runs, Table, all_tables};
+use crate::layout::{Field, Lines, Names, Runs, Table, all};
 use pyst_memory::{Image, MemoryExt};
 use pyst_snapshot::Address;
 use pyst_snapshot::payload::{FoundRuntime, LayoutSource};
@@ -18,7 +18,7 @@ pub(crate) struct Fake {
 
 /// What each fake is run with: one table of each minor version, with a GIL and without.
 pub(crate) fn tables() -> Vec<&'static Table> {
-    let mut tables: Vec<&Table> = all_tables().iter().collect();
+    let mut tables: Vec<&Table> = all().iter().collect();
     tables.dedup_by_key(|table| (table.minor, table.free_threaded));
     tables
 }

@@ -1,87 +1,107 @@
 //! Finding the runtime: which module holds it, where, of which version, and with which layout.
 //!
-//! A process may map more than one file that looks like Python: the `libpython3.so` stub, a library that was loaded
-//! beside a static interpreter. So every candidate is judged by what its memory holds, and the first one that has thread
-//! states wins.
+//! Step by step, the surest first: what files say (section, symbols, the code of an exported function), the runtime's own
+//! description of itself in the modules' data, and a scan of that data for pointers that lead where a runtime's do. A
+//! process may map more than one file that looks like Python: the `libpython3.so` stub, a library that was loaded beside a
+//! static interpreter. So every candidate is judged by what its memory holds, and the first one that has thread states
+//! wins.
 
+mod accessor;
+mod candidate;
+mod depth;
+mod memory;
+mod places;
+mod scan;
+mod texts;
 mod validate;
 mod version;
 
-use crate::layout;
-use pyst_elf::{ElfFiles, ModuleId, ModuleTable};
+use candidate::{Candidate, anchors_in};
+use pyst_elf::{ElfFile, ModuleId, ModuleTable};
 use pyst_memory::Memory;
-use pyst_snapshot::payload::{FoundRuntime, LayoutSource, MapV1, Module, Runtime, RuntimeFoundBy};
-use pyst_snapshot::{Address, Range};
-use validate::{Verdict, validate};
-use version::{Version, version_of};
+use pyst_snapshot::payload::{FoundRuntime, MapV1, Module, Runtime};
+use std::collections::HashMap;
+use validate::Verdict;
+use version::Version;
 
-/// How much writable memory of modules is searched for the cookie.
+/// How much writable memory of modules is searched.
 const SEARCHED: u64 = 256 << 20;
 
-/// How much of it is read at once.
-const PIECE: u64 = 1 << 20;
+/// The process that is searched.
+#[derive(Clone, Copy)]
+pub struct Target<'a> {
+    /// Its modules.
+    pub modules: &'a ModuleTable,
+    /// Its mappings, ascending.
+    pub maps: &'a [MapV1],
+    /// The file of a module, or as much of it as its memory holds.
+    pub files: &'a dyn Fn(ModuleId) -> Option<&'a ElfFile>,
+    /// Its memory.
+    pub memory: &'a dyn Memory,
+}
 
-/// Finds the Python runtime in a process.
-///
-/// Looks for the `.PyRuntime` section and the `_PyRuntime` symbol in the modules, the likeliest first, and then for the
-/// `xdebugpy` cookie in their writable memory, which takes no file at all (3.13 and later). The version comes from the
-/// process's description of itself, from `Py_Version`, or from texts and names. `tried` says in words what was done.
-#[must_use]
-pub fn find_runtime(modules: &ModuleTable, maps: &[MapV1], files: &ElfFiles, memory: &dyn Memory) -> Runtime {
-    let mut search = Search { files, memory, best: None, tried: Vec::new() };
-    search.in_files(modules);
-    if search.best.is_none() {
-        search.by_cookie(modules, maps);
+impl std::fmt::Debug for Target<'_> {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.debug_struct("Target").field("modules", &self.modules).field("maps", &self.maps).finish_non_exhaustive()
     }
-    let found = search.best.map(|(_, found)| found);
-    Runtime { found, tried: search.tried }
+}
+
+/// Finds the Python runtime in a process; with `exhaustive`, in memory too that belongs to no module.
+///
+/// The version comes from the process's description of itself, from `Py_Version`, or from texts and names; where nothing
+/// tells it, from the only layout that fits. `tried` says in words what was done.
+#[must_use]
+pub fn find_runtime(target: Target<'_>, exhaustive: bool) -> Runtime {
+    let mut search = Search { target, best: None, tried: Vec::new(), versions: HashMap::new() };
+    search.in_files();
+    if !search.is_over() {
+        search.by_cookie();
+    }
+    if !search.is_over() {
+        search.by_scan();
+    }
+    if exhaustive && !search.is_over() {
+        search.everywhere();
+    }
+    Runtime { found: search.best.map(|(_, found)| found), tried: search.tried }
 }
 
 struct Search<'a> {
-    files: &'a ElfFiles<'a>,
-    memory: &'a dyn Memory,
+    target: Target<'a>,
     /// The best candidate so far.
     best: Option<(Verdict, FoundRuntime)>,
     tried: Vec<String>,
+    /// What modules tell of their versions.
+    versions: HashMap<ModuleId, Vec<Version>>,
 }
 
-/// A place where a runtime may be.
-struct Candidate<'a> {
-    address: Address,
-    found_by: RuntimeFoundBy,
-    id: ModuleId,
-    module: &'a Module,
-}
-
-impl Search<'_> {
-    fn in_files(&mut self, modules: &ModuleTable) {
-        let mut ordered: Vec<(ModuleId, &Module)> = modules.iter().collect();
-        ordered.sort_by_key(|(id, module)| (unlikeliness(*id, module), *id));
+impl<'a> Search<'a> {
+    /// What the files say.
+    fn in_files(&mut self) {
         let mut without = 0_usize;
         let mut unopened = 0_usize;
-        for (id, module) in ordered {
+        for (id, module) in self.modules() {
+            let path = module.path.escaped();
             let likely = unlikeliness(id, module) < UNLIKELY;
-            let Some(file) = self.files.file(id) else {
+            let Some(file) = (self.target.files)(id) else {
                 unopened += 1;
                 if likely {
-                    self.tried.push(format!("{}: the file is not there to look in", module.path.escaped()));
+                    self.tried.push(format!("{path}: the file is not there to look in"));
                 }
                 continue;
             };
-            let section = file.section(".PyRuntime").map(|svmas| (svmas.start, RuntimeFoundBy::SECTION));
-            let symbol = |name| Some((file.symbol_named(name)?, RuntimeFoundBy::SYMBOL));
-            // 3.6 and older have no structure of the runtime, but this list of its interpreters.
-            let found = section.or_else(|| symbol("_PyRuntime")).or_else(|| symbol("interp_head"));
-            let Some((svma, found_by)) = found else {
+            let anchors = anchors_in(file, module);
+            if anchors.is_empty() {
                 without += 1;
                 if likely {
-                    self.tried.push(format!("{}: no Python runtime in it", module.path.escaped()));
+                    self.tried.push(format!("{path}: no Python runtime in it"));
                 }
-                continue;
-            };
-            self.judge(&Candidate { address: svma.to_address(module.bias), found_by, id, module });
-            if self.settled() {
-                return;
+            }
+            for (anchor, found_by) in anchors {
+                self.judge(&Candidate { anchor, found_by, module: Some(id) });
+                if self.is_settled() {
+                    return;
+                }
             }
         }
         if self.best.is_none() {
@@ -91,110 +111,33 @@ impl Search<'_> {
         }
     }
 
-    /// The runtime's first bytes in the modules' data. Each piece read overlaps the next by nothing: the runtime is
-    /// aligned, and so are the pieces.
-    fn by_cookie(&mut self, modules: &ModuleTable, maps: &[MapV1]) {
-        let writable = maps.iter().filter(|map| map.is_writable() && map.is_readable());
-        let mut ranges = Vec::new();
-        for range in writable.map(|map| map.range) {
-            for (id, module) in modules.iter() {
-                let inside = module.ranges.iter().map(|own| own.intersect(range)).filter(|part| !part.is_empty());
-                ranges.extend(inside.map(|part| (unlikeliness(id, module), part, id, module)));
-            }
-        }
-        ranges.sort_unstable_by_key(|(unlikeliness, range, id, _)| (*unlikeliness, *range, *id));
-        let mut left = SEARCHED;
-        for (_, range, id, module) in ranges {
-            let mut start = range.start;
-            while start < range.end && left > 0 {
-                let length = PIECE.min(range.end.0.saturating_sub(start.0)).min(left);
-                left = left.saturating_sub(length);
-                for address in self.cookies(Range::sized(start, length)) {
-                    self.judge(&Candidate { address, found_by: RuntimeFoundBy::COOKIE, id, module });
-                    if self.settled() {
-                        return;
-                    }
-                }
-                let Some(next) = start.checked_add(length) else { break };
-                start = next;
-            }
-        }
-        if self.best.is_none() {
-            self.tried.push("no xdebugpy cookie (Python 3.13 and later) in the modules' data".to_owned());
-        }
+    /// The modules, the likeliest to hold a runtime first.
+    fn modules(&self) -> Vec<(ModuleId, &'a Module)> {
+        let mut ordered: Vec<(ModuleId, &Module)> = self.target.modules.iter().collect();
+        ordered.sort_by_key(|(id, module)| (unlikeliness(*id, module), *id));
+        ordered
     }
 
-    /// Where in a piece of memory the cookie is.
-    fn cookies(&self, piece: Option<Range>) -> Vec<Address> {
-        let Some((piece, length)) = piece.and_then(|piece| Some((piece, usize::try_from(piece.len()).ok()?))) else {
-            return Vec::new();
-        };
-        let mut bytes = vec![0; length];
-        if self.memory.read(piece.start, &mut bytes).is_err() {
-            return Vec::new();
-        }
-        memchr::memmem::find_iter(&bytes, layout::COOKIE)
-            .filter_map(|offset| piece.start.checked_add(offset as u64))
-            .filter(|address| address.0 % 8 == 0)
-            .collect()
+    /// How a module is called in what was tried.
+    fn name(&self, module: Option<ModuleId>) -> String {
+        let module = module.and_then(|id| self.target.modules.get(id));
+        module.map_or_else(|| "memory outside of the modules".to_owned(), |module| module.path.escaped())
     }
 
-    /// Keeps a candidate if it is the best so far.
-    fn judge(&mut self, candidate: &Candidate<'_>) {
-        let path = candidate.module.path.escaped();
-        let how = match candidate.found_by {
-            RuntimeFoundBy::SECTION => ".PyRuntime section",
-            RuntimeFoundBy::SYMBOL => "symbol of the runtime",
-            _ => "xdebugpy cookie",
-        };
-        let versions = version_of(candidate.address, candidate.module, self.files.file(candidate.id), self.memory);
-        if versions.is_empty() {
-            self.tried.push(format!("{path}: {how}, but nothing tells its version"));
-            return;
-        }
-        for version in versions {
-            let (verdict, found) = self.fit(candidate, &version);
-            self.tried.push(format!("{path}: {how}, Python {}, {}", found.version(), verdict.words()));
-            let better = self.best.as_ref().is_none_or(|(best, _)| verdict > *best);
-            if verdict > Verdict::Invalid && better {
-                self.best = Some((verdict, found));
-            }
-            if self.settled() {
-                return;
-            }
-        }
+    /// What tells the version of a module, the likeliest first.
+    fn versions_of(&mut self, id: ModuleId) -> Vec<Version> {
+        let target = self.target;
+        let tell = || target.modules.get(id).map(|module| version::of_module(&target, id, module)).unwrap_or_default();
+        self.versions.entry(id).or_insert_with(tell).clone()
     }
 
-    /// The layout that fits a candidate of this version best.
-    fn fit(&self, candidate: &Candidate<'_>, version: &Version) -> (Verdict, FoundRuntime) {
-        let [_, _, patch, _] = version.hex.to_be_bytes();
-        let found = FoundRuntime {
-            address: candidate.address,
-            version_hex: version.hex,
-            free_threaded: version.free_threaded,
-            debug: None,
-            found_by: candidate.found_by,
-            version_found_by: version.found_by,
-            module: Some(candidate.id.0),
-            layout: String::new(),
-            layout_source: LayoutSource::default(),
-        };
-        let tables = layout::candidates(version.hex, version.free_threaded);
-        if tables.is_empty() {
-            return (Verdict::Unknown, found);
-        }
-        let layouts = tables
-            .iter()
-            .map(|table| table.described(candidate.address, self.memory).unwrap_or_else(|| table.layout(patch)));
-        let judged = layouts.map(|layout| (validate(&layout, candidate.address, self.memory), layout));
-        // Of equals the first, which is the nearest: max_by_key would take the last.
-        let best = judged.reduce(|best, next| if next.0 > best.0 { next } else { best });
-        let Some((verdict, layout)) = best else { return (Verdict::Unknown, found) };
-        (verdict, FoundRuntime { layout: layout.table.name.to_owned(), layout_source: layout.source, ..found })
-    }
-
-    fn settled(&self) -> bool {
+    fn is_settled(&self) -> bool {
         self.best.as_ref().is_some_and(|(verdict, _)| *verdict == Verdict::Runs)
+    }
+
+    /// Whether nothing is to be gained by searching on. A runtime without an interpreter may be a copy that nobody uses.
+    fn is_over(&self) -> bool {
+        self.best.as_ref().is_some_and(|(verdict, _)| *verdict != Verdict::Empty)
     }
 }
 

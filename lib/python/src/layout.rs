@@ -118,8 +118,7 @@ pub(crate) fn of_runtime(runtime: &FoundRuntime, memory: &dyn Memory) -> Option<
 }
 
 /// Every table, by ascending version.
-#[cfg(test)]
-pub(crate) fn all_tables() -> &'static [Table] {
+pub(crate) fn all() -> &'static [Table] {
     TABLES
 }
 

@@ -25,6 +25,6 @@ mod text;
 mod threads;
 mod walk;
 
-pub use find::find_runtime;
+pub use find::{Target, find_runtime};
 pub use replay::{no_python, walk_snapshot};
 pub use walk::{Walked, walk};

@@ -65,7 +65,12 @@ pub fn no_python(capture: &Capture, runtime: &Runtime) -> Diagnostic {
     } else {
         "Its native stacks are shown all the same."
     };
-    let message = format!("No Python runtime was found in the process: {tried}. {advice}");
+    let exhaustive = if capture.exhaustive() {
+        ""
+    } else {
+        " If it is a Python process all the same, pyst-grab --exhaustive searches the rest of its memory."
+    };
+    let message = format!("No Python runtime was found in the process: {tried}. {advice}{exhaustive}");
     Diagnostic::new(missing_python(capture), "no-python", message)
 }
 

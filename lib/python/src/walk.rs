@@ -59,15 +59,20 @@ pub fn walk(runtime: &FoundRuntime, threads: &[Thread], memory: &dyn Memory) -> 
         let diagnostic = Diagnostic::new(Severity::LOSS, VERSION_UNKNOWN, message);
         return Walked { diagnostics: vec![diagnostic], ..Walked::default() };
     };
+    walk_by(&layout, runtime.address, threads, memory)
+}
+
+/// Walks the runtime at `address` by a layout.
+pub(crate) fn walk_by(layout: &Layout, address: Address, threads: &[Thread], memory: &dyn Memory) -> Walked {
     let mut walk = Walk {
-        layout: &layout,
+        layout,
         memory,
         threads: ThreadIndex::new(threads),
-        frames: Frames::new(&layout, memory),
+        frames: Frames::new(layout, memory),
         walked: Walked::default(),
         lost: 0,
     };
-    walk.runtime(runtime.address);
+    walk.runtime(address);
     walk.finish()
 }
 

@@ -8,6 +8,7 @@ use super::procfs::{Proc, Stat, Status, split_arguments};
 use super::refusal;
 use super::resident::Resident;
 use super::stop;
+use crate::Options;
 use crate::error::CaptureError;
 use crate::modules::{self, LoadedModules};
 use nix::unistd::Pid;
@@ -42,7 +43,7 @@ pub(crate) struct Look {
     pub(crate) prediction: Vec<Range>,
 }
 
-pub(crate) fn look(pid: u32) -> Result<Look, CaptureError> {
+pub(crate) fn look(pid: u32, options: &Options) -> Result<Look, CaptureError> {
     let leader = Proc::of(pid);
     let (stat, status) = leader.stat().zip(leader.status()).ok_or_else(|| refusal::of_invisible(pid))?;
     if status.tgid != pid {
@@ -60,11 +61,11 @@ pub(crate) fn look(pid: u32) -> Result<Look, CaptureError> {
     let text = proc.read("maps").map_err(|error| refusal::of(pid, &error))?;
     let maps = Arc::new(maps::parse(&text));
     let living = Pid::from_raw(living.cast_signed());
-    let memory = LiveMemory::of(living);
+    let memory = LiveMemory::of(living, &proc);
     let process = process(pid, &proc, &stat, &status);
     let finder = LiveFiles { proc: &proc, memory: &memory, exe: process.exe.as_ref().map(|exe| exe.0.as_slice()) };
     let loaded = modules::load(&maps, &memory, &finder);
-    let runtime = pyst_python::find_runtime(&loaded.table, &maps, &loaded.files, &memory);
+    let runtime = crate::find_runtime(&loaded, &maps, &memory, options);
     let prediction = runtime.found.as_ref().map(|found| {
         let recorder = Recorder::new(&memory);
         let _ = pyst_python::walk(found, &[], &recorder);
@@ -96,7 +97,7 @@ impl Look {
         if now == then || !now.is_superset(&then) {
             return;
         }
-        let memory = LiveMemory::of(self.living);
+        let memory = LiveMemory::of(self.living, &self.proc);
         let exe = self.process.exe.as_ref().map(|exe| exe.0.as_slice());
         let loaded = modules::load(&maps, &memory, &LiveFiles { proc: &self.proc, memory: &memory, exe });
         if let Some(found) = &mut self.runtime.found {

@@ -1,56 +1,63 @@
 //! Which version a runtime is of.
 
-use crate::layout::COOKIE;
-use pyst_elf::ElfFile;
+use super::Target;
+use super::places::{self, Place};
+use super::texts::{self, Kind, number};
+use crate::layout::{COOKIE, Table};
+use pyst_elf::{ElfFile, ModuleId};
 use pyst_memory::{Memory, MemoryExt};
 use pyst_snapshot::payload::{Module, VersionFoundBy};
-use pyst_snapshot::{Address, Svma};
+use pyst_snapshot::{Address, Range};
 
 /// A version, and what told it.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub(crate) struct Version {
+pub(super) struct Version {
     /// `PY_VERSION_HEX`; 0xff for a patch release that is not known.
-    pub(crate) hex: u32,
-    pub(crate) free_threaded: bool,
-    pub(crate) found_by: VersionFoundBy,
+    pub(super) hex: u32,
+    pub(super) free_threaded: bool,
+    pub(super) found_by: VersionFoundBy,
 }
 
-/// How much read-only data is searched for a version text.
-const SEARCHED: usize = 64 << 20;
-
-/// How many version texts are tried.
-const TEXTS: usize = 8;
-
-/// The versions that the runtime at `runtime` may be of, the likeliest first. Only texts leave more than one.
-pub(crate) fn version_of(
-    runtime: Address,
-    module: &Module,
-    file: Option<&ElfFile>,
-    memory: &dyn Memory,
-) -> Vec<Version> {
-    let told = described(runtime, memory).or_else(|| by_symbol(module, file?, memory));
-    if let Some(version) = told {
-        return vec![version];
+impl Version {
+    /// The version of a layout that nothing but its fitting speaks for.
+    pub(super) fn of_table(table: &Table) -> Version {
+        let (major, minor) = table.minor;
+        let hex = u32::from_be_bytes([major, minor, 0xff, 0xf0]);
+        Version { hex, free_threaded: table.free_threaded, found_by: VersionFoundBy::LAYOUT }
     }
-    let minor = minor_in_name(&module.path.0);
-    let version = |hex, found_by| Version { hex, free_threaded: false, found_by };
-    let texts = file.map(texts).unwrap_or_default();
-    let fitting = texts.into_iter().filter(|hex| minor.is_none_or(|(major, minor)| hex >> 16 == major << 8 | minor));
-    let mut versions: Vec<Version> = fitting.map(|hex| version(hex, VersionFoundBy::TEXT)).collect();
-    if let Some((major, minor)) = minor {
-        versions.push(version(major << 24 | minor << 16 | 0xfff0, VersionFoundBy::FILE_NAME));
-    }
-    versions
 }
+
+/// How much of a module's data and constants is searched for texts.
+const SEARCHED: u64 = 64 << 20;
 
 /// 3.13 and later: the cookie, `PY_VERSION_HEX`, `Py_GIL_DISABLED`.
-fn described(runtime: Address, memory: &dyn Memory) -> Option<Version> {
+pub(super) fn described(runtime: Address, memory: &dyn Memory) -> Option<Version> {
     let head = memory.read_array::<24>(runtime).ok()?;
     let rest = head.strip_prefix(COOKIE)?;
     let (hex, rest) = rest.split_first_chunk()?;
     let hex = u32::try_from(u64::from_le_bytes(*hex)).ok()?;
     let free_threaded = rest.first_chunk().map(|flag| u64::from_le_bytes(*flag))? != 0;
     plausible(hex).then_some(Version { hex, free_threaded, found_by: VersionFoundBy::DEBUG_OFFSETS })
+}
+
+/// The versions that a module may have a runtime of, the likeliest first. Only texts leave more than one: those that
+/// go with the file's name come first, and names lie less often than constants of who knows what.
+pub(super) fn of_module(target: &Target<'_>, id: ModuleId, module: &Module) -> Vec<Version> {
+    let file = (target.files)(id);
+    if let Some(version) = file.and_then(|file| by_symbol(module, file, target.memory)) {
+        return vec![version];
+    }
+    let version = |hex, found_by| Version { hex, free_threaded: false, found_by };
+    let minor = minor_in_name(&module.path.0);
+    let fits_name = |hex: &u32| minor.is_none_or(|(major, minor)| hex >> 16 == major << 8 | minor);
+    let mut hexes = running(target, id, module);
+    let of_running = hexes.len();
+    constants(target, file, module, &mut hexes);
+    let others = hexes.split_off(of_running);
+    let (fitting, rest): (Vec<u32>, Vec<u32>) = others.into_iter().partition(fits_name);
+    let texts = hexes.into_iter().chain(fitting).map(|hex| version(hex, VersionFoundBy::TEXT));
+    let name = minor.map(|(major, minor)| version(major << 24 | minor << 16 | 0xfff0, VersionFoundBy::FILE_NAME));
+    texts.chain(name).chain(rest.into_iter().map(|hex| version(hex, VersionFoundBy::TEXT))).collect()
 }
 
 /// 3.11 and later: `const unsigned long Py_Version`. A core file may lack the page; then the file has it.
@@ -80,56 +87,40 @@ fn minor_in_name(path: &[u8]) -> Option<(u32, u32)> {
     (matches!(major, 2 | 3) && minor < 100).then_some((major, minor))
 }
 
-/// Texts in the file's read-only data that are a whole Python version: `3.11.2`, `3.12.0rc1`, `3.13.0+`.
-fn texts(file: &ElfFile) -> Vec<u32> {
-    let Some(svmas) = file.section(".rodata") else { return Vec::new() };
-    let length = usize::try_from(svmas.end.0.saturating_sub(svmas.start.0)).unwrap_or(usize::MAX).min(SEARCHED);
-    let data = file.bytes_from(Svma(svmas.start.0)).unwrap_or_default();
-    let data = data.get(..length).unwrap_or(data);
-    let before = |at: usize| at.checked_sub(1).and_then(|before| data.get(before)).copied();
-    let starts = |text: &'static [u8]| memchr::memmem::find_iter(data, text);
-    let mut places: Vec<usize> = starts(b"3.").chain(starts(b"2.7.")).collect();
-    places.retain(|at| before(*at).is_some_and(|byte| matches!(byte, 0 | b'/' | b'-' | b' ')));
-    // Linkers store a text that ends another one within that: `/opt/python/3.7.16`.
-    places.sort_by_key(|at| before(*at) != Some(0));
+/// What Python says of itself in the module's data, from the moment it started. A core file has it always.
+fn running(target: &Target<'_>, id: ModuleId, module: &Module) -> Vec<u32> {
+    let ranges = places::of_module(target, id, module).into_iter().map(|Place { range, .. }| range);
+    in_memory(target, ranges, Kind::Running)
+}
+
+/// Texts in the file's constants that are a whole version: its read-only data, or all of it that nobody may write where
+/// no section headers tell what is what. Without a file, the same as they are mapped.
+fn constants(target: &Target<'_>, file: Option<&ElfFile>, module: &Module, versions: &mut Vec<u32>) {
+    let Some(file) = file else {
+        return versions.extend(in_memory(target, places::constants_of(target, module).into_iter(), Kind::Constant));
+    };
+    let section = file.section(".rodata");
+    let segments = file.load_segments().iter().filter(|segment| !segment.is_writable()).map(|one| one.svmas.clone());
+    let ranges: Vec<_> = section.map_or_else(|| segments.collect(), |section| vec![section]);
+    for svmas in ranges {
+        let length = svmas.end.0.saturating_sub(svmas.start.0).min(SEARCHED);
+        let data = file.bytes_from(svmas.start).unwrap_or_default();
+        let data = usize::try_from(length).ok().and_then(|length| data.get(..length)).unwrap_or(data);
+        texts::collect(data, Kind::Constant, versions);
+    }
+}
+
+fn in_memory(target: &Target<'_>, ranges: impl Iterator<Item = Range>, kind: Kind) -> Vec<u32> {
     let mut versions = Vec::new();
-    for at in places {
-        let text = data.get(at..).unwrap_or_default();
-        let end = text.iter().take(16).position(|byte| *byte == 0);
-        let version = end.and_then(|end| text.get(..end)).and_then(version_text);
-        if let Some(version) = version.filter(|version| !versions.contains(version)) {
-            versions.push(version);
-        }
-        if versions.len() >= TEXTS {
-            break;
+    let mut left = SEARCHED;
+    for range in ranges {
+        for piece in places::pieces(range, &mut left) {
+            let end = Address(piece.end.0.saturating_add(texts::OVERLAP)).min(range.end);
+            let bytes = places::read(Range { start: piece.start, end }, target.memory);
+            texts::collect(&bytes, kind, &mut versions);
         }
     }
     versions
-}
-
-/// `PY_VERSION_HEX` of a `PY_VERSION`.
-fn version_text(text: &[u8]) -> Option<u32> {
-    let (major, rest) = number(text)?;
-    let (minor, rest) = number(rest.strip_prefix(b".")?)?;
-    let (patch, rest) = number(rest.strip_prefix(b".")?)?;
-    let rest = rest.strip_suffix(b"+").unwrap_or(rest);
-    let (level, serial) = match rest {
-        [] => (0xf, 0),
-        [b'a', serial @ ..] => (0xa, number(serial)?.0),
-        [b'b', serial @ ..] => (0xb, number(serial)?.0),
-        [b'r', b'c', serial @ ..] => (0xc, number(serial)?.0),
-        _ => return None,
-    };
-    let fits = (major == 3 || (major, minor) == (2, 7)) && minor < 100 && patch < 100 && serial < 16;
-    fits.then_some(major << 24 | minor << 16 | patch << 8 | level << 4 | serial)
-}
-
-/// The decimal number that `text` starts with, of at most three digits, and what follows it.
-fn number(text: &[u8]) -> Option<(u32, &[u8])> {
-    let digits = text.iter().take(4).take_while(|byte| byte.is_ascii_digit()).count();
-    let (number, rest) = text.split_at_checked(digits)?;
-    let in_range = (1..=3).contains(&digits);
-    in_range.then(|| (number.iter().fold(0, |value, digit| value * 10 + u32::from(digit - b'0')), rest))
 }
 
 #[cfg(test)]
@@ -141,19 +132,8 @@ mod tests {
         assert_eq!(minor_in_name(b"/usr/lib/libpython3.11.so.1.0"), Some((3, 11)));
         assert_eq!(minor_in_name(b"/opt/python3.9/bin/python3.12"), Some((3, 12)));
         assert_eq!(minor_in_name(b"/usr/lib/libpython3.7m.so.1.0"), Some((3, 7)));
+        assert_eq!(minor_in_name(b"/usr/lib/libpython2.7.so.1.0"), Some((2, 7)));
         assert_eq!(minor_in_name(b"/usr/lib/libpython3.so"), None);
         assert_eq!(minor_in_name(b"/usr/bin/uwsgi"), None);
-    }
-
-    #[test]
-    fn version_texts_read_as_sys_hexversion() {
-        assert_eq!(version_text(b"3.11.2"), Some(0x030b_02f0));
-        assert_eq!(version_text(b"3.12.0rc1"), Some(0x030c_00c1));
-        assert_eq!(version_text(b"3.13.0+"), Some(0x030d_00f0));
-        assert_eq!(version_text(b"2.7.18"), Some(0x0207_12f0));
-        assert_eq!(version_text(b"2.1.0"), None);
-        assert_eq!(version_text(b"3.11"), None);
-        assert_eq!(version_text(b"3.40.1.2"), None);
-        assert_eq!(version_text(b"3.1234.1"), None);
     }
 }

@@ -98,6 +98,12 @@ impl CaptureV1 {
     pub fn python_only(&self) -> bool {
         self.option("python-only") == Some("true")
     }
+
+    /// Whether the runtime was searched for in all memory.
+    #[must_use]
+    pub fn exhaustive(&self) -> bool {
+        self.option("exhaustive") == Some("true")
+    }
 }
 
 first_version!(CaptureV1, CAPTURE);

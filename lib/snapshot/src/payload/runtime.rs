@@ -19,6 +19,12 @@ open_enum!(
         SYMBOL = 2, "symbol";
         /// The `xdebugpy` cookie in writable memory (3.13 and later).
         COOKIE = 3, "cookie";
+        /// Pointers in a module's data that lead where those of a runtime do.
+        SCAN = 4, "scan";
+        /// The code of an exported function that returns the head of the list of interpreters (before 3.7).
+        CODE = 5, "code";
+        /// The cookie or such pointers in memory that belongs to no module.
+        EXHAUSTIVE = 6, "exhaustive-scan";
     }
 );
 
@@ -33,6 +39,8 @@ open_enum!(
         FILE_NAME = 3, "file-name";
         /// A version text in the module's data: `3.11.2 (main, …)`.
         TEXT = 4, "text";
+        /// Nothing: of all layouts only those of one minor version fit. The patch release stays unknown.
+        LAYOUT = 5, "layout";
     }
 );
 
