@@ -23,7 +23,7 @@ _pyst__fmt() {
 
     case "${cmd}" in
         pyst__fmt)
-            opts="-f -o -v -h -V --format --all-threads --native-internals --color --output --schema --verbose --help --version"
+            opts="-f -o -v -h -V --format --all-threads --native-internals --native-last --color --output --schema --verbose --help --version"
             if [[ ${cur} == -* || ${COMP_CWORD} -eq 1 ]] ; then
                 COMPREPLY=( $(compgen -W "${opts}" -- "${cur}") )
                 return 0

@@ -7,6 +7,7 @@ never\t'Never'"
 complete -c pyst-fmt -s o -l output -d 'Write to FILE instead of standard output' -r -F
 complete -c pyst-fmt -l all-threads -d 'Show threads without Python frames too'
 complete -c pyst-fmt -l native-internals -d 'Show the interpreter\'s own native frames too'
+complete -c pyst-fmt -l native-last -d 'Of native frames show only those that the innermost Python frame called'
 complete -c pyst-fmt -l schema -d 'Print the JSON Schema of the report, and exit'
 complete -c pyst-fmt -s v -l verbose -d 'Print diagnostics that only inform, too'
 complete -c pyst-fmt -s h -l help -d 'Print help (see more with \'--help\')'

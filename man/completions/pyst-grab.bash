@@ -23,7 +23,7 @@ _pyst__grab() {
 
     case "${cmd}" in
         pyst__grab)
-            opts="-o -v -h -V --pid --core --python-only --no-source --debug-info --exhaustive --stop-limit --output --force --verbose --help --version"
+            opts="-o -v -h -V --pid --core --python-only --no-source --debug-info --exhaustive --stop-limit --lib-search-path --lib-search-root --debug-dir --output --force --verbose --help --version"
             if [[ ${cur} == -* || ${COMP_CWORD} -eq 1 ]] ; then
                 COMPREPLY=( $(compgen -W "${opts}" -- "${cur}") )
                 return 0
@@ -38,6 +38,18 @@ _pyst__grab() {
                     return 0
                     ;;
                 --stop-limit)
+                    COMPREPLY=($(compgen -f "${cur}"))
+                    return 0
+                    ;;
+                --lib-search-path)
+                    COMPREPLY=($(compgen -f "${cur}"))
+                    return 0
+                    ;;
+                --lib-search-root)
+                    COMPREPLY=($(compgen -f "${cur}"))
+                    return 0
+                    ;;
+                --debug-dir)
                     COMPREPLY=($(compgen -f "${cur}"))
                     return 0
                     ;;

@@ -23,12 +23,24 @@ _pyst__unwind() {
 
     case "${cmd}" in
         pyst__unwind)
-            opts="-o -v -h -V --snapshot-only --output --force --verbose --help --version"
+            opts="-o -v -h -V --snapshot-only --lib-search-path --lib-search-root --debug-dir --output --force --verbose --help --version"
             if [[ ${cur} == -* || ${COMP_CWORD} -eq 1 ]] ; then
                 COMPREPLY=( $(compgen -W "${opts}" -- "${cur}") )
                 return 0
             fi
             case "${prev}" in
+                --lib-search-path)
+                    COMPREPLY=($(compgen -f "${cur}"))
+                    return 0
+                    ;;
+                --lib-search-root)
+                    COMPREPLY=($(compgen -f "${cur}"))
+                    return 0
+                    ;;
+                --debug-dir)
+                    COMPREPLY=($(compgen -f "${cur}"))
+                    return 0
+                    ;;
                 --output)
                     COMPREPLY=($(compgen -f "${cur}"))
                     return 0

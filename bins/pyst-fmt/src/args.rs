@@ -27,6 +27,10 @@ pub struct Args {
     #[arg(long)]
     pub native_internals: bool,
 
+    /// Of native frames show only those that the innermost Python frame called
+    #[arg(long)]
+    pub native_last: bool,
+
     /// Colour the text: auto means on a terminal, unless NO_COLOR is set or CLICOLOR is 0
     #[arg(long, value_enum, value_name = "WHEN", default_value_t = Color::Auto)]
     pub color: Color,

@@ -36,6 +36,7 @@ pub fn run(args: &Args) -> anyhow::Result<Exit> {
         if args.format != Format::Text || report.has_content() {
             let options = text::Options {
                 native_internals: args.native_internals,
+                native_last: args.native_last,
                 all_threads: args.all_threads,
                 color: colored(args.color, &args.output),
                 snapshot: several.then_some(index),

@@ -2,7 +2,7 @@
 
 use clap::Parser;
 use pyst_capture::Target;
-use pyst_cli::{SnapshotOutputArgs, UsageError};
+use pyst_cli::{SearchArgs, SnapshotOutputArgs, UsageError};
 use std::ffi::OsString;
 use std::path::PathBuf;
 
@@ -53,6 +53,10 @@ pub struct Args {
     /// Let the process go after MS milliseconds, whatever is missing then
     #[arg(long, value_name = "MS", default_value_t = 100, value_parser = clap::value_parser!(u64).range(1..=60_000))]
     pub stop_limit: u64,
+
+    /// Where else files are.
+    #[command(flatten)]
+    pub search: SearchArgs,
 
     /// Where the snapshots go.
     #[command(flatten)]

@@ -6,9 +6,11 @@ pub use args::Args;
 
 use anyhow::Context;
 use pyst_capture::{Options, capture, failed_snapshot};
-use pyst_cli::{Exit, Outcome, diagnostics_of, say, speaks_here};
+use pyst_cli::{Exit, Outcome, SearchArgs, diagnostics_of, say, speaks_here};
+use pyst_elf::{Search, split_list};
 use pyst_snapshot::payload::{Capture, Runtime};
 use pyst_snapshot::{Snapshot, write_snapshot};
+use std::sync::Arc;
 use std::time::Duration;
 
 /// Captures, writes, and says what was lost.
@@ -23,6 +25,7 @@ pub fn run(args: &Args) -> anyhow::Result<Exit> {
         source: !args.no_source,
         debug_info: args.debug_info,
         exhaustive: args.exhaustive,
+        search: Arc::new(search(&args.search)),
         stop_limit: Duration::from_millis(args.stop_limit),
         ..Options::default()
     };
@@ -46,6 +49,11 @@ pub fn run(args: &Args) -> anyhow::Result<Exit> {
         say(&diagnostics, args.verbose);
     }
     Ok(outcome.exit())
+}
+
+fn search(args: &SearchArgs) -> Search {
+    let folders = args.lib_search_path.as_deref().map(split_list).unwrap_or_default();
+    Search::new(folders, args.lib_search_root.clone(), args.debug_dir.clone())
 }
 
 /// What `--verbose` says: how long, how much, and how the runtime was found.

@@ -1,7 +1,7 @@
 //! The command line of `pyst-unwind`.
 
 use clap::Parser;
-use pyst_cli::{SnapshotOutputArgs, StageInput};
+use pyst_cli::{SearchArgs, SnapshotOutputArgs, StageInput};
 
 /// Adds native frames to a snapshot
 ///
@@ -21,6 +21,10 @@ pub struct Args {
     /// Use nothing but what the snapshot holds
     #[arg(long)]
     pub snapshot_only: bool,
+
+    /// Where else files are.
+    #[command(flatten)]
+    pub search: SearchArgs,
 
     /// Where the snapshots go.
     #[command(flatten)]

@@ -22,7 +22,7 @@ pub fn run(args: &Args) -> anyhow::Result<Exit> {
 }
 
 fn add_native(snapshot: &mut Snapshot, args: &Args) -> Vec<Diagnostic> {
-    let local = (!args.snapshot_only).then(|| local::files_of(snapshot)).flatten();
+    let local = (!args.snapshot_only).then(|| local::files_of(snapshot, &args.search)).flatten();
     let (native, mut diagnostics) = unwind_from_snapshot(snapshot, local.as_ref().map(|files| files as &dyn Files));
     if args.verbose {
         describe(&native);

@@ -1,6 +1,7 @@
 //! The files of this machine, for what a snapshot does not hold.
 
-use pyst_elf::{ElfFile, ElfFiles, ModuleId, ModuleTable};
+use pyst_cli::SearchArgs;
+use pyst_elf::{ElfFile, ElfFiles, ModuleId, ModuleTable, Search, split_list};
 use pyst_snapshot::Snapshot;
 use pyst_snapshot::payload::{Module, Modules};
 use std::ffi::OsStr;
@@ -10,18 +11,27 @@ use std::path::Path;
 
 /// The files at the modules' paths, as far as their build-ids are those of the snapshot. A module without a build-id has
 /// none: another machine's file of the same name would answer, wrongly, without anybody noticing.
-pub(crate) fn files_of(snapshot: &Snapshot) -> Option<ElfFiles<'static>> {
+pub(crate) fn files_of(snapshot: &Snapshot, search: &SearchArgs) -> Option<ElfFiles<'static>> {
     let modules: Modules = snapshot.get().ok()??;
     let table = ModuleTable::new(&modules);
-    let open = move |module: ModuleId| table.get(module).and_then(open);
+    let folders = search.lib_search_path.as_deref().map(split_list).unwrap_or_default();
+    let search = Search::new(folders, search.lib_search_root.clone(), search.debug_dir.clone());
+    let open = move |module: ModuleId| table.get(module).and_then(|module| open(module, &search));
     Some(ElfFiles::new(modules.modules.len(), Box::new(open)))
 }
 
-fn open(module: &Module) -> Option<ElfFile> {
+fn open(module: &Module, search: &Search) -> Option<ElfFile> {
     let build_id = module.build_id.as_ref()?;
     let path = Path::new(OsStr::from_bytes(&module.path.0));
-    let file = open_path(path).filter(|file| file.build_id() == Some(build_id.0.as_slice()))?;
-    Some(file.with_companions(path, &open_path))
+    let same = |path: &Path| open_path(path).filter(|file| file.build_id() == Some(build_id.0.as_slice()));
+    let others = || search.candidates(path, Some(&build_id.0)).iter().find_map(|other| same(other));
+    let file = same(path).or_else(others)?;
+    let companion = |path: &Path| {
+        let mut places = search.companions(path);
+        places.push(path.to_owned());
+        places.iter().find_map(|place| open_path(place))
+    };
+    Some(file.with_companions(path, &companion))
 }
 
 fn open_path(path: &Path) -> Option<ElfFile> {

@@ -20,10 +20,12 @@ mod sys;
 pub use error::CaptureError;
 
 use modules::LoadedModules;
+use pyst_elf::Search;
 use pyst_memory::Memory;
 use pyst_snapshot::Snapshot;
 use pyst_snapshot::payload::{Capture, CaptureOption, Diagnostics, Map, Runtime, Stage};
 use std::path::PathBuf;
+use std::sync::Arc;
 use std::time::{Duration, SystemTime, UNIX_EPOCH};
 
 /// What to capture.
@@ -53,6 +55,8 @@ pub struct Options {
     pub debug_info: bool,
     /// Search for the runtime in all memory, if it is not where it should be.
     pub exhaustive: bool,
+    /// Where files are looked for that are not where they were.
+    pub search: Arc<Search>,
     /// How long a process may be stopped. What is not done by then is missing, and reported.
     pub stop_limit: Duration,
 }
@@ -65,6 +69,7 @@ impl Default for Options {
             source: true,
             debug_info: false,
             exhaustive: false,
+            search: Arc::default(),
             stop_limit: Duration::from_millis(100),
         }
     }

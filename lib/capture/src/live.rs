@@ -84,7 +84,7 @@ fn capture_here(pid: u32, options: &Options, released: &Sender<()>) -> Result<Sn
         0 => take_stopped(pid, &look, options)?,
         tracer => take_running(pid, &look, tracer)?,
     };
-    look.renew_modules();
+    look.renew_modules(&options.search);
     let _ = released.send(());
     let Taken { mut threads, image, captured_at, blocking, stopped, diagnostics, bytes, unsettled: _ } = taken;
     name_newcomers(pid, &mut threads);

@@ -5,10 +5,12 @@ mod common;
 
 use common::{TestChild, diagnostics, have_python, python_functions, section};
 use pyst_capture::{Options, Target, capture};
+use pyst_elf::Search;
 use pyst_snapshot::payload::{Blocking, Capture, Process, Source, Threads};
 use pyst_snapshot::{Address, Snapshot};
 use std::path::{Path, PathBuf};
 use std::process::{Command, Stdio};
+use std::sync::Arc;
 
 const THREADS: &str = "
 import threading, time, sys, ctypes, os
@@ -244,6 +246,28 @@ fn a_missing_executable_is_named() {
     let snapshot = grab(&core, Some(common::PYTHON));
     assert_threads(&snapshot, &core);
     assert!(section::<Capture>(&snapshot).complete, "{:?}", diagnostics(&snapshot));
+    // So it is with a folder that has it, or a tree that has it under another name; another file of that name is refused.
+    let folder = crash.directory.path().join("found");
+    let tree = folder.join("below/it");
+    std::fs::create_dir_all(&tree).unwrap();
+    let search = |folders: &[&Path], roots: &[&Path]| {
+        let owned = |paths: &[&Path]| paths.iter().map(|path| path.to_path_buf()).collect();
+        let search = Arc::new(Search::new(owned(folders), owned(roots), Vec::new()));
+        let target = Target::Core { core: core.clone(), exe: None };
+        capture(target, &Options { search, ..Options::default() }).unwrap().snapshot
+    };
+    std::fs::copy("/bin/sh", folder.join("python3.11")).unwrap();
+    let refused = search(&[&folder], &[&folder]);
+    let refusal = diagnostics(&refused).into_iter().find(|d| d.code == "file-mismatch").unwrap().message;
+    assert!(refusal.contains("found/python3.11") && refusal.contains("/Usr/bin/python3.11"), "{refusal}");
+    std::fs::copy(common::PYTHON, tree.join("renamed")).unwrap();
+    for snapshot in [search(&[&folder], &[&folder]), {
+        std::fs::copy(common::PYTHON, folder.join("python3.11")).unwrap();
+        search(&[&folder], &[])
+    }] {
+        assert_threads(&snapshot, &core);
+        assert!(section::<Capture>(&snapshot).complete, "{:?}", diagnostics(&snapshot));
+    }
 }
 
 trait FailsWith {

@@ -16,6 +16,7 @@ mod files;
 mod recorded;
 mod recorder;
 mod seam;
+mod search;
 mod symbols;
 
 pub use companions::Open;
@@ -26,3 +27,4 @@ pub use files::{ElfFiles, Opener};
 pub use recorded::RecordedFiles;
 pub use recorder::{Fallback, FileRecorder, RecordedAnswers, WithoutCalls};
 pub use seam::{Answer, CfiEntry, Files, ModuleId, ModuleTable, SymbolHit};
+pub use search::{Search, split_list};

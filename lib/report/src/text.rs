@@ -26,6 +26,8 @@ use std::io::{self, Write};
 pub struct Options {
     /// Also the interpreter's own native frames.
     pub native_internals: bool,
+    /// Show only those native frames that the innermost Python frame called.
+    pub native_last: bool,
     /// Also threads that run no Python.
     pub all_threads: bool,
     /// With colours.
@@ -116,7 +118,9 @@ impl Writer<'_> {
         writeln!(out, "{}", self.paint.header(header))?;
         let mut ends = StackEnds::of_thread(thread);
         let mut interpreter = None;
-        for frame in &thread.frames {
+        let innermost = thread.frames.iter().rposition(|frame| matches!(frame, Frame::Python(_)));
+        let first_native = innermost.filter(|_| self.options.native_last).unwrap_or(0);
+        for (index, frame) in thread.frames.iter().enumerate() {
             ends.write_before(frame, self.paint, out)?;
             match frame {
                 Frame::Python(frame) => {
@@ -126,7 +130,7 @@ impl Writer<'_> {
                     }
                     self.write_python(frame, out)?;
                 }
-                Frame::Native(_) if !visible(&frame) => {}
+                Frame::Native(_) if !visible(&frame) || index < first_native => {}
                 Frame::Native(frame) => self.write_native(frame, out)?,
             }
         }

@@ -5,10 +5,10 @@
 
 use super::file::CoreFile;
 use super::first_bytes;
-use crate::modules::{Finder, FoundFile, open_regular};
-use pyst_elf::ElfFile;
-use pyst_snapshot::Address;
+use crate::modules::{Finder, FoundFile, build_id_in_memory, open_regular};
+use pyst_elf::{ElfFile, Search};
 use pyst_snapshot::payload::{Diagnostic, Map, ModuleFile, Severity};
+use pyst_snapshot::{Address, Bytes};
 use std::ffi::OsStr;
 use std::fs::File;
 use std::io::ErrorKind;
@@ -28,6 +28,7 @@ pub(crate) struct CoreFiles<'a> {
     /// An address in the executable.
     pub(crate) exe_address: Option<Address>,
     pub(crate) captured_at_ns: i64,
+    pub(crate) search: &'a Search,
 }
 
 /// How a file compares with what the core holds of it.
@@ -43,19 +44,52 @@ impl Finder for CoreFiles<'_> {
     fn find(&self, maps: &[Map]) -> FoundFile {
         let in_core = maps.first().map(|map| map.path.clone()).unwrap_or_default();
         let is_exe = self.exe_address.is_some_and(|address| maps.iter().any(|map| map.range.contains(address)));
-        let candidate = match self.exe.filter(|_| is_exe) {
-            Some(exe) => exe.to_owned(),
-            None => PathBuf::from(OsStr::from_bytes(in_core.0.strip_suffix(b" (deleted)").unwrap_or(&in_core.0))),
-        };
+        let was_at = PathBuf::from(OsStr::from_bytes(in_core.0.strip_suffix(b" (deleted)").unwrap_or(&in_core.0)));
+        let candidate = self.exe.filter(|_| is_exe).map_or_else(|| was_at.clone(), Path::to_owned);
+        let found_there = self.find_at(&candidate, maps, is_exe, &in_core);
+        if found_there.file.is_some() && found_there.complaint.is_none() {
+            return found_there;
+        }
+        let build_id = build_id_in_memory(maps, self.core);
+        let others = self.search.candidates(&was_at, build_id.as_deref());
+        let mut best = found_there;
+        for other in others {
+            let other = self.find_at(&other, maps, is_exe, &in_core);
+            if other.file.is_some() && other.complaint.is_none() {
+                return other;
+            }
+            // A file that is there and was refused tells more than one that is not there.
+            if best.status == ModuleFile::MISSING {
+                best = other;
+            }
+        }
+        best
+    }
+
+    fn in_roots(&self, path: &[u8]) -> Vec<PathBuf> {
+        let path = Path::new("/").join(OsStr::from_bytes(path.strip_prefix(b"/").unwrap_or(path)));
+        let mut places = self.search.companions(&path);
+        places.push(path);
+        places
+    }
+}
+
+impl CoreFiles<'_> {
+    /// The file at `candidate`, if it is the one that was mapped from `in_core`.
+    fn find_at(&self, candidate: &Path, maps: &[Map], is_exe: bool, in_core: &Bytes) -> FoundFile {
         let found = |status, file, complaint| FoundFile { status, file, path: in_core.clone(), complaint };
         let (what, core) = (candidate.display(), self.path.display());
-        let file = match open_regular(&candidate) {
+        let file = match open_regular(candidate) {
             Ok(file) => file,
             Err(error) if error.kind() == ErrorKind::NotFound => {
                 let message = format!(
                     "{what}, which the process of core file {core} had mapped, is not there: frames in it are missing or \
                      nameless; use the core on the machine it is from, or {}",
-                    if is_exe { "give the executable after the core file" } else { "put the same file there" }
+                    if is_exe {
+                        "give the executable after the core file"
+                    } else {
+                        "say where it is with --lib-search-path or --lib-search-root"
+                    }
                 );
                 let complaint = Diagnostic::new(Severity::LOSS, "file-missing", message);
                 return found(ModuleFile::MISSING, None, Some(complaint));
@@ -94,12 +128,6 @@ impl Finder for CoreFiles<'_> {
         }
     }
 
-    fn in_roots(&self, path: &[u8]) -> Vec<PathBuf> {
-        vec![Path::new("/").join(OsStr::from_bytes(path.strip_prefix(b"/").unwrap_or(path)))]
-    }
-}
-
-impl CoreFiles<'_> {
     fn compare(&self, file: File, maps: &[Map]) -> Result<(Comparison, ElfFile), pyst_elf::ElfError> {
         let mut own_page = vec![0; PAGE];
         let own_page = file.read_exact_at(&mut own_page, 0).is_ok().then_some(own_page);

@@ -8,7 +8,7 @@
 use super::memory::LiveMemory;
 use super::procfs::Proc;
 use crate::modules::{Finder, FoundFile, build_id_in_memory, open_regular};
-use pyst_elf::ElfFile;
+use pyst_elf::{ElfFile, Search};
 use pyst_snapshot::Bytes;
 use pyst_snapshot::payload::{Map, ModuleFile};
 use std::ffi::OsStr;
@@ -25,6 +25,7 @@ pub(crate) struct LiveFiles<'a> {
     pub(crate) memory: &'a LiveMemory,
     /// What `/proc/PID/exe` links to.
     pub(crate) exe: Option<&'a [u8]>,
+    pub(crate) search: &'a Search,
 }
 
 impl Finder for LiveFiles<'_> {
@@ -50,7 +51,11 @@ impl Finder for LiveFiles<'_> {
     /// As the target sees it, and as we do.
     fn in_roots(&self, path: &[u8]) -> Vec<PathBuf> {
         let relative = Path::new(OsStr::from_bytes(path.strip_prefix(b"/").unwrap_or(path)));
-        vec![self.proc.path(Path::new("root").join(relative)), Path::new("/").join(relative)]
+        let here = Path::new("/").join(relative);
+        let mut places = vec![self.proc.path(Path::new("root").join(relative))];
+        places.extend(self.search.companions(&here));
+        places.push(here);
+        places
     }
 }
 

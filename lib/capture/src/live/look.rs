@@ -12,7 +12,7 @@ use crate::Options;
 use crate::error::CaptureError;
 use crate::modules::{self, LoadedModules};
 use nix::unistd::Pid;
-use pyst_elf::ModuleId;
+use pyst_elf::{ModuleId, Search};
 use pyst_memory::{RangeSet, Recorder};
 use pyst_snapshot::payload::{Map, Module, Process, Runtime, Thread};
 use pyst_snapshot::{Address, Bytes, Range, Tid};
@@ -63,7 +63,8 @@ pub(crate) fn look(pid: u32, options: &Options) -> Result<Look, CaptureError> {
     let living = Pid::from_raw(living.cast_signed());
     let memory = LiveMemory::of(living, &proc);
     let process = process(pid, &proc, &stat, &status);
-    let finder = LiveFiles { proc: &proc, memory: &memory, exe: process.exe.as_ref().map(|exe| exe.0.as_slice()) };
+    let exe = process.exe.as_ref().map(|exe| exe.0.as_slice());
+    let finder = LiveFiles { proc: &proc, memory: &memory, exe, search: &options.search };
     let loaded = modules::load(&maps, &memory, &finder);
     let runtime = crate::find_runtime(&loaded, &maps, &memory, options);
     let prediction = runtime.found.as_ref().map(|found| {
@@ -87,7 +88,7 @@ impl Look {
 
     /// Looks at the maps once more. A library that was loaded between the look and the stop may be on a stack; the other
     /// modules are the same, under other numbers. This reads nothing that can have changed since the stop.
-    pub(crate) fn renew_modules(&mut self) {
+    pub(crate) fn renew_modules(&mut self, search: &Search) {
         let Ok(text) = self.proc.read("maps") else { return };
         let maps = maps::parse(&text);
         let is_code = |map: &&Map| map.is_executable() && map.inode != 0;
@@ -99,7 +100,8 @@ impl Look {
         }
         let memory = LiveMemory::of(self.living, &self.proc);
         let exe = self.process.exe.as_ref().map(|exe| exe.0.as_slice());
-        let loaded = modules::load(&maps, &memory, &LiveFiles { proc: &self.proc, memory: &memory, exe });
+        let finder = LiveFiles { proc: &self.proc, memory: &memory, exe, search };
+        let loaded = modules::load(&maps, &memory, &finder);
         if let Some(found) = &mut self.runtime.found {
             let module = found.module.and_then(|old| self.loaded.table.get(ModuleId(old)));
             let same = |new: &Module| module.is_some_and(|old| (&old.path, old.bias) == (&new.path, new.bias));

@@ -177,6 +177,7 @@ fn check_text(report: &Report, random: &mut Random) {
     let options = Options {
         all_threads: random.one_in(2),
         native_internals: random.one_in(2),
+        native_last: random.one_in(2),
         color: false,
         snapshot: random.one_in(2).then_some(usize::MAX),
     };

@@ -89,6 +89,22 @@ fn the_other_threads_come_with_all_threads_and_the_interpreters_frames_on_reques
 }
 
 #[test]
+fn only_the_native_frames_of_the_innermost_call_are_shown_on_request() {
+    let all = show(&living(), &Options::default());
+    let last = show(&living(), &Options { native_last: true, ..Options::default() });
+    let native = |text: &str| {
+        text.lines().filter(|line| line.starts_with("    (C) File")).map(str::to_owned).collect::<Vec<_>>()
+    };
+    assert!(all.contains("in list_sort_impl") && !last.contains("in list_sort_impl"), "{last}");
+    let python = |text: &str| {
+        text.lines().filter(|line| !line.starts_with("    (C) File")).map(str::to_owned).collect::<Vec<_>>()
+    };
+    assert_eq!(python(&all), python(&last));
+    // What the innermost Python frame called is all there still.
+    assert!(!native(&last).is_empty() && native(&all).ends_with(&native(&last)), "{last}");
+}
+
+#[test]
 fn a_process_without_an_interpreter_shows_all_its_threads() {
     let mut sections = living();
     sections.python = None;
