@@ -175,7 +175,7 @@ for code in codes:
             found.extend((code.co_name, code.co_firstlineno, offset) for offset in range(start, end, 2))
 print(json.dumps(found))
 ";
-        let output = run(interpreter.command().args(["-I", "-c", LISTER, &self.file]))?.expect_status(0)?;
+        let output = run(interpreter.command().args(["-c", LISTER, &self.file]))?.expect_status(0)?;
         Ok(serde_json::from_slice(&output.stdout)?)
     }
 

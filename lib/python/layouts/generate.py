@@ -22,7 +22,7 @@ VERSIONS = {
     (3, 6): "PYTHON_3_6",
     (3, 7): "PYTHON_3_6",
     (3, 8): "PYTHON_3_6",
-    (3, 9): "PYTHON_3_6",
+    (3, 9): "PYTHON_3_9",
     (3, 10): "PYTHON_3_10",
     (3, 11): "PYTHON_3_11",
     (3, 12): "PYTHON_3_12",

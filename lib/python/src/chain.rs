@@ -48,6 +48,11 @@ pub(crate) enum ChainError {
     Entering,
     #[error("the frame at {0} was just being entered or left, and did not lead to its caller at that moment")]
     Cut(Address),
+    #[error(
+        "an exception was thrown through the generator or coroutine at {0}, and Python 3.9 does not say what called it \
+         until that has been dealt with"
+    )]
+    Unlinked(Address),
 }
 
 /// A native evaluation loop.

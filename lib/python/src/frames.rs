@@ -70,9 +70,13 @@ impl<'a> Frames<'a> {
         chain.end = match &result {
             Ok(()) => FrameChainEnd::COMPLETE,
             Err(ChainError::Read(error) | ChainError::Code { error: CodeError::Read(error), .. }) => end_for(*error),
-            Err(ChainError::Code { .. } | ChainError::NoFrame(_) | ChainError::Entering | ChainError::Cut(_)) => {
-                FrameChainEnd::INVALID
-            }
+            Err(
+                ChainError::Code { .. }
+                | ChainError::NoFrame(_)
+                | ChainError::Entering
+                | ChainError::Cut(_)
+                | ChainError::Unlinked(_),
+            ) => FrameChainEnd::INVALID,
             Err(ChainError::Loop(_)) => FrameChainEnd::LOOP,
             Err(ChainError::TooMany(_)) => FrameChainEnd::FRAME_LIMIT,
         };
@@ -84,8 +88,9 @@ impl<'a> Frames<'a> {
 
     fn fill(&mut self, chain: &mut Chain, address: Address, thread: &[u8]) -> Result<(), ChainError> {
         let offsets = &self.layout.offsets;
-        if let Runs::FrameObjects { instruction_unit, own_line } = self.layout.semantics.runs {
-            return self.follow_objects(chain, thread, objects::Reckoning { instruction_unit, own_line });
+        if let Runs::FrameObjects { instruction_unit, own_line, throwing_unlinks } = self.layout.semantics.runs {
+            let reckoning = objects::Reckoning { instruction_unit, own_line, throwing_unlinks };
+            return self.follow_objects(chain, thread, reckoning);
         }
         let loops = match offsets.thread_cframe.address(thread) {
             Some(cframe) => self.loops(cframe, offsets.thread_root_cframe.of(address))?,

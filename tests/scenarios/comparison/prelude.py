@@ -1,3 +1,5 @@
+import ctypes  # In the first line: until 3.7 a module starts with its first statement.
+
 # A program made by chance. Arguments: the file of the records, the number of worker threads.
 #
 # Words of a thread's record:
@@ -6,9 +8,9 @@
 #   2  how many are below the coroutine that is driven
 #   3  the thread's ident
 #   4  its tid
+#   6  how many frames are below a coroutine that is thrown into, where the awaits between are not on the stack; else 0
 #   5  0 free, 1 in use, 2 a thread is being started
 #   8  the frames, outermost first: id << 48 | line of the call << 32 | first line << 16 | last line
-import ctypes
 import mmap
 import os
 import sys

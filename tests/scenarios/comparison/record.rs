@@ -23,6 +23,8 @@ pub(crate) struct Record {
     pub(crate) tid: u64,
     /// Whether it counts: a thread works by it.
     pub(crate) live: bool,
+    /// Of the frames from this one on, some that await others may be missing.
+    pub(crate) unlinked: Option<usize>,
     /// Outermost first.
     pub(crate) frames: Vec<Recorded>,
 }
@@ -64,7 +66,7 @@ pub(crate) fn read(file: &File) -> Result<Vec<Record>> {
     };
     let record = |slot| {
         let head = words(slot, 0, HEAD)?;
-        let [sure, possible, _, ident, tid, state, ..] = head[..] else { bail!("a short record") };
+        let [sure, possible, _, ident, tid, state, thrown, _] = head[..] else { bail!("a short record") };
         let (sure, possible) = (usize::try_from(sure)?, usize::try_from(possible)?);
         ensure!(possible <= WORDS - HEAD, "the program is too deep for its record");
         let frames = words(slot, HEAD, possible.max(sure))?;
@@ -73,7 +75,8 @@ pub(crate) fn read(file: &File) -> Result<Vec<Record>> {
             call: (word >> 32 & 0xffff) as u32,
             lines: ((word >> 16 & 0xffff) as u32, (word & 0xffff) as u32),
         });
-        Ok(Record { sure, possible, ident, tid, live: state == 1, frames: frames.collect() })
+        let unlinked = usize::try_from(thrown).ok().filter(|count| *count > 0);
+        Ok(Record { sure, possible, ident, tid, live: state == 1, unlinked, frames: frames.collect() })
     };
     (0..SLOTS).map(record).collect()
 }
@@ -90,6 +93,9 @@ pub(crate) struct Judge<'a> {
 impl Judge<'_> {
     /// Whether a stack, outermost frame first, is what its thread has recorded.
     pub(crate) fn exact(&self, record: &Record, found: &[Found]) -> Result<()> {
+        if let Some(linked) = record.unlinked {
+            return self.without_some(record, linked, found);
+        }
         let count = found.len();
         let (sure, possible) = (record.sure, record.possible.max(record.sure));
         ensure!((sure..=possible).contains(&count), "{count} frames, and not {sure} to {possible}");
@@ -108,6 +114,21 @@ impl Judge<'_> {
                     "frame {index} is in line {line}, and not in {lines:?}"
                 );
             }
+        }
+        Ok(())
+    }
+
+    /// Whether a stack has the first `linked` frames, and then some of the others in their order.
+    fn without_some(&self, record: &Record, linked: usize, found: &[Found]) -> Result<()> {
+        ensure!(found.len() >= linked, "{} frames, and not {linked}", found.len());
+        let (below, above) = record.frames.split_at(linked.min(record.frames.len()));
+        for (index, (frame, recorded)) in found.iter().zip(below).enumerate() {
+            ensure!(self.is(frame, recorded.function), "frame {index} is not {}", self.name(recorded.function));
+        }
+        let mut rest = above.iter();
+        for frame in &found[linked..] {
+            let known = rest.any(|recorded| self.is(frame, recorded.function));
+            ensure!(known, "{} is not among what is thrown into", frame.function);
         }
         Ok(())
     }

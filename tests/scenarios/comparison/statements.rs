@@ -1,6 +1,6 @@
 //! The statements of a program's functions: the ways in which Python code comes to run Python code.
 
-use super::program::{Body, Kind, Writer};
+use super::program::{Body, Kind, Planned, Writer};
 
 const CALLABLE: [Kind; 4] = [Kind::Plain, Kind::Method, Kind::Constructor, Kind::Item];
 
@@ -202,7 +202,7 @@ impl Writer {
         self.loop_over(body, "async for", &planned, "n - 1");
     }
 
-    fn loop_over(&mut self, body: &mut Body, keyword: &str, planned: &super::program::Planned, fuel: &str) {
+    fn loop_over(&mut self, body: &mut Body, keyword: &str, planned: &Planned, fuel: &str) {
         let (callee, call) = self.invocation(planned, fuel);
         let line = self.next() + 1;
         self.announce(body, callee, line);
@@ -241,13 +241,18 @@ impl Writer {
         self.line(indent, &format!("h = k + 2; w = [A{callee}]"));
         self.line(indent, "turn = 0");
         self.line(indent, "while True:");
-        let line = self.next() + 2;
+        let unlinked = self.version < (3, 10) && planned.kind != Kind::Consumer;
+        let line = self.next() + 2 + u32::from(unlinked);
         let word = self.word(body, line);
         self.note_call(body.id, line, callee);
-        self.line(indent + 1, &format!("s[k + 9:k + 9 + len(w)] = w; s[k + 8] = {word}; s[1] = h"));
-        self.line(indent + 1, "try:");
         // Not close(): that runs what is awaited without those that await it.
         let throw_from = self.random.below(6);
+        if unlinked {
+            self.line(indent + 1, &format!("t = s[6]; s[6] = t or (k + 1 if turn > {throw_from} else 0)"));
+            self.note_throws(body.id, line);
+        }
+        self.line(indent + 1, &format!("s[k + 9:k + 9 + len(w)] = w; s[k + 8] = {word}; s[1] = h"));
+        self.line(indent + 1, "try:");
         self.line(
             indent + 2,
             &match planned.kind {
@@ -256,14 +261,25 @@ impl Writer {
             },
         );
         self.line(indent + 1, "except (Stop, StopIteration):");
-        self.line(indent + 2, "s[1] = k + 1");
+        let rethrow = if unlinked { "; s[6] = t" } else { "" };
+        self.line(indent + 2, &format!("s[1] = k + 1{rethrow}"));
         self.line(indent + 2, "break");
-        self.line(indent + 1, "turn += 1");
+        self.line(indent + 1, &format!("turn += 1{rethrow}"));
         self.line(indent + 1, "h = s[1]; w = s[k + 9:h + 8]; s[1] = k + 1");
         body.indent = indent + 1;
         self.call(body, self.prelude.leaf, "leaf(turn)");
         body.indent = indent;
         self.line(indent, "s[2] = old");
+    }
+
+    /// Until 3.9, what is awaited is thrown into without those that await it.
+    fn note_throws(&mut self, caller: usize, line: u32) {
+        let awaited = |one: &Planned| (one.kind == Kind::Coroutine).then_some(one.id);
+        let mut awaited: Vec<usize> = self.planned.iter().filter_map(awaited).collect();
+        awaited.extend([self.prelude.nap, self.prelude.awaits]);
+        for callee in awaited {
+            self.note_call(caller, line, callee);
+        }
     }
 
     /// Suspends the coroutine, and with it all that await it.

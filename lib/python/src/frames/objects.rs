@@ -1,7 +1,8 @@
 //! The frames of 3.10 and older: objects of their own, linked by `f_back`, the innermost named by the thread state.
 //!
 //! A new frame has its `f_back` before the thread state names it, and a generator's frame too; one that is left loses it
-//! after. So at every instruction the chain is whole, as Python itself would show it. Every frame has an evaluation loop
+//! after. So at every instruction the chain is whole, as Python itself would show it; 3.9 aside, which cuts it, and shows
+//! it cut, while an exception is thrown through generators. Every frame has an evaluation loop
 //! of its own, so each is a run.
 
 use super::{FRAMES_OF_A_THREAD, Frames, WORDS_OF_A_FRAME};
@@ -18,6 +19,7 @@ use pyst_snapshot::payload::{AnchorKind, FrameOwner, PythonFrame};
 pub(super) struct Reckoning {
     pub(super) instruction_unit: u8,
     pub(super) own_line: OwnLine,
+    pub(super) throwing_unlinks: bool,
 }
 
 impl Frames<'_> {
@@ -44,7 +46,12 @@ impl Frames<'_> {
             chain.close_run(None, AnchorKind::default());
             address = self.layout.offsets.frame_previous.address(&object).ok_or(ChainError::NoFrame(address))?;
         }
-        Ok(())
+        match chain.frames.last() {
+            Some(outermost) if reckoning.throwing_unlinks && outermost.owner == FrameOwner::GENERATOR => {
+                Err(ChainError::Unlinked(outermost.address))
+            }
+            _ => Ok(()),
+        }
     }
 
     /// The fixed part of the frame object at `address`. Locals, cells and the evaluation stack follow it; nothing shown

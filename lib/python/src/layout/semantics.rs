@@ -33,6 +33,9 @@ pub(crate) enum Runs {
         instruction_unit: u8,
         /// When the line is what the frame itself says it is.
         own_line: OwnLine,
+        /// Whether a generator that an exception is thrown through becomes the innermost frame without a link to its
+        /// caller (`_gen_throw` of 3.9), for as long as what it awaits runs.
+        throwing_unlinks: bool,
     },
 }
 
@@ -86,17 +89,22 @@ const FRAME_OWNED_BY_INTERPRETER: u8 = 3;
 
 pub(super) static PYTHON_2_7: Semantics = Semantics { lines: Lines::StepsForward, names: Names::Bytes, ..PYTHON_3_6 };
 
-/// 3.6 to 3.9.
+/// 3.6 to 3.8.
 pub(super) static PYTHON_3_6: Semantics = Semantics {
-    runs: Runs::FrameObjects { instruction_unit: 1, own_line: OwnLine::WhenTraced },
+    runs: Runs::FrameObjects { instruction_unit: 1, own_line: OwnLine::WhenTraced, throwing_unlinks: false },
     generator_owner: FRAME_OWNED_BY_GENERATOR,
     reference_tags: 0,
     lines: Lines::Steps,
     names: Names::Text,
 };
 
+pub(super) static PYTHON_3_9: Semantics = Semantics {
+    runs: Runs::FrameObjects { instruction_unit: 1, own_line: OwnLine::WhenTraced, throwing_unlinks: true },
+    ..PYTHON_3_6
+};
+
 pub(super) static PYTHON_3_10: Semantics = Semantics {
-    runs: Runs::FrameObjects { instruction_unit: 2, own_line: OwnLine::WhenSet },
+    runs: Runs::FrameObjects { instruction_unit: 2, own_line: OwnLine::WhenSet, throwing_unlinks: false },
     lines: Lines::Ranges,
     ..PYTHON_3_6
 };

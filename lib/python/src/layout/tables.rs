@@ -2,7 +2,7 @@
 
 use super::offsets::{Field, Offsets};
 use super::semantics::{
-    PYTHON_2_7, PYTHON_3_6, PYTHON_3_10, PYTHON_3_11, PYTHON_3_12, PYTHON_3_13, PYTHON_3_14, PYTHON_3_15,
+    PYTHON_2_7, PYTHON_3_6, PYTHON_3_9, PYTHON_3_10, PYTHON_3_11, PYTHON_3_12, PYTHON_3_13, PYTHON_3_14, PYTHON_3_15,
 };
 use super::{Flavour, Table};
 
@@ -70,7 +70,7 @@ pub(super) static TABLES: &[Table] = &[
         patches: &[0, 1, 2, 3, 4, 5, 6, 7, 9, 10, 11, 12, 13],
         free_threaded: false,
         flavours: &[Flavour::Release, Flavour::Debug],
-        semantics: &PYTHON_3_6,
+        semantics: &PYTHON_3_9,
         offsets: &OFFSETS_5,
         stated: None,
     },
@@ -81,7 +81,7 @@ pub(super) static TABLES: &[Table] = &[
         patches: &[14, 15, 16, 17, 18, 19, 20],
         free_threaded: false,
         flavours: &[Flavour::Release],
-        semantics: &PYTHON_3_6,
+        semantics: &PYTHON_3_9,
         offsets: &OFFSETS_6,
         stated: None,
     },

@@ -160,6 +160,26 @@ fn frames_that_go_in_circles_are_shown_once() {
 }
 
 #[test]
+fn a_generator_that_leads_nowhere_is_not_taken_for_the_outermost_frame() {
+    for table in tables() {
+        let Runs::FrameObjects { throwing_unlinks, .. } = table.semantics.runs else { continue };
+        const CO_COROUTINE: u32 = 0x80;
+        let mut fake = Fake::new(table);
+        let (coroutine, called) = (fake.code("coroutine"), fake.code("called"));
+        fake.put32(coroutine, table.offsets.code_flags, CO_COROUTINE);
+        let outer = fake.frame(coroutine, 3, Address(0));
+        let innermost = fake.frame(called, 4, outer);
+        let interpreter = fake.interpreter(0);
+        fake.state(interpreter, 1, &[innermost]);
+        let walked = walk(&fake.found(), &[], &fake.image());
+        assert_eq!(shown(&walked.python, 0).len(), 2);
+        // Elsewhere a coroutine has no caller where C code drives it on a thread that runs no Python.
+        assert_eq!(walked.python.states[0].end == FrameChainEnd::INVALID, throwing_unlinks, "{}", table.name);
+        assert_eq!(walked.diagnostics.len(), usize::from(throwing_unlinks));
+    }
+}
+
+#[test]
 fn lists_that_go_in_circles_end() {
     for table in tables() {
         let mut fake = Fake::new(table);
