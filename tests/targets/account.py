@@ -57,7 +57,7 @@ def printable(text):
 
         def escape(error):
             bad = bytearray(error.object[error.start : error.end])
-            return u"".join(u"\\x%02x" % one for one in bad), error.end
+            return u"".join(u"\\udc%02x" % one for one in bad), error.end
 
         codecs.register_error("escape-bytes", escape)
         return text.decode("utf-8", "escape-bytes")

@@ -1,11 +1,33 @@
 //! Which thread of the process runs a thread state.
 
-use pyst_snapshot::payload::{PythonRun, Thread};
+use crate::evidence::{self, Verdict};
+use pyst_memory::Memory;
+use pyst_snapshot::payload::{PythonFrame, PythonRun, Thread};
 use pyst_snapshot::{Address, Ident, Range, Tid};
 use std::collections::HashMap;
 
+/// What a state says of the thread that runs it.
+pub(crate) struct Claim<'a> {
+    pub(crate) ident: Ident,
+    /// Whether it is a state of the main interpreter.
+    pub(crate) of_main: bool,
+    pub(crate) frames: &'a [PythonFrame],
+}
+
+/// Which thread runs a state.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Runner {
+    /// This one.
+    Thread(Tid),
+    /// None of the process's, or none at the moment.
+    None,
+    /// One of them, and nothing tells which.
+    Unknown(&'static str),
+}
+
 /// The threads of the process, searchable by what thread states say of them.
-pub(crate) struct ThreadIndex {
+pub(crate) struct ThreadIndex<'a> {
+    threads: &'a [Thread],
     /// By thread pointer: on x86_64 the same as the ident.
     by_ident: HashMap<u64, Tid>,
     /// By the id in the target's own pid namespace.
@@ -14,8 +36,8 @@ pub(crate) struct ThreadIndex {
     stacks: Vec<(Range, Tid)>,
 }
 
-impl ThreadIndex {
-    pub(crate) fn new(threads: &[Thread]) -> ThreadIndex {
+impl<'a> ThreadIndex<'a> {
+    pub(crate) fn new(threads: &'a [Thread]) -> ThreadIndex<'a> {
         let pointer = |thread: &Thread| thread.registers.as_ref()?.thread_pointer;
         let by_ident = threads.iter().filter_map(|thread| Some((pointer(thread)?.0, thread.tid))).collect();
         let native_id = |thread: &Thread| thread.namespace_tid.unwrap_or(thread.tid.0).into();
@@ -23,7 +45,53 @@ impl ThreadIndex {
         let stack = |thread: &Thread| Some((thread.stack?.mapping, thread.tid));
         let mut stacks: Vec<(Range, Tid)> = threads.iter().filter_map(stack).collect();
         stacks.sort_unstable();
-        ThreadIndex { by_ident, by_native_id, stacks }
+        ThreadIndex { threads, by_ident, by_native_id, stacks }
+    }
+
+    /// For each state the thread that runs it, in versions that keep nothing of frames on the C stack.
+    ///
+    /// They know no more of the thread than its ident, and a state that `_xxsubinterpreters.create()` or
+    /// `Py_NewInterpreter()` has made keeps that of the thread which made it, whichever thread runs it then. A state that
+    /// a thread is started with has the ident of the one that starts it, until it runs.
+    pub(crate) fn by_evidence(&self, claims: &[Claim<'_>], memory: &dyn Memory) -> Vec<Runner> {
+        let mut with_ident: HashMap<u64, usize> = HashMap::new();
+        for claim in claims.iter().filter(|claim| !claim.frames.is_empty()) {
+            *with_ident.entry(claim.ident.0).or_default() += 1;
+        }
+        let others = |claim: &Claim<'_>| {
+            let all = with_ident.get(&claim.ident.0).copied().unwrap_or(0);
+            all.saturating_sub(usize::from(!claim.frames.is_empty()))
+        };
+        let is_doubtful = |claim: &Claim<'_>| !claim.of_main || others(claim) > 0;
+        let doubtful = |claim: &&Claim<'_>| is_doubtful(claim) && !claim.frames.is_empty();
+        let innermost = |claim: &Claim<'_>| {
+            claim.frames.iter().take(evidence::FRAMES).map(|frame| frame.address).collect::<Vec<Address>>()
+        };
+        let chains: Vec<Vec<Address>> = claims.iter().filter(doubtful).map(innermost).collect();
+        let verdicts = if chains.is_empty() { Vec::new() } else { evidence::threads_of(&chains, self.threads, memory) };
+        let mut verdicts = verdicts.into_iter();
+        let runner = |claim: &Claim<'_>| {
+            let by_ident = || self.by_ident.get(&claim.ident.0).map_or(Runner::None, |tid| Runner::Thread(*tid));
+            if !is_doubtful(claim) {
+                return by_ident();
+            }
+            if claim.frames.is_empty() {
+                // An idle interpreter's, or one that a thread will be started with.
+                return Runner::None;
+            }
+            match verdicts.next().unwrap_or(Verdict::Nowhere) {
+                Verdict::On(tid) => Runner::Thread(tid),
+                // The others of that ident are those of interpreters that the same thread has made.
+                _ if claim.of_main => by_ident(),
+                _ if self.threads.is_empty() => Runner::None,
+                Verdict::Several => Runner::Unknown("several threads have traces of its frames on their stacks"),
+                Verdict::Nowhere if self.stacks.is_empty() => Runner::Unknown(
+                    "the stacks, which would tell, were not captured: take the snapshot without --python-only",
+                ),
+                Verdict::Nowhere => Runner::Unknown("no thread has a trace of its frames on its stack"),
+            }
+        };
+        claims.iter().map(runner).collect()
     }
 
     /// The thread that runs a state. Where its frames have a trace on a thread's stack, that tells: before 3.13 a
@@ -63,7 +131,8 @@ mod tests {
 
     #[test]
     fn a_state_is_found_by_ident_and_else_by_the_id_in_its_own_namespace() {
-        let index = ThreadIndex::new(&[thread(101, Some(0x7000), None), thread(102, None, None)]);
+        let threads = [thread(101, Some(0x7000), None), thread(102, None, None)];
+        let index = ThreadIndex::new(&threads);
         assert_eq!(index.find(Ident(0x7000), Some(2), &[]), Some(Tid(101)));
         assert_eq!(index.find(Ident(0x8000), Some(2), &[]), Some(Tid(102)));
         assert_eq!(index.find(Ident(0x8000), None, &[]), None);
@@ -75,6 +144,37 @@ mod tests {
         let index = ThreadIndex::new(&threads);
         assert_eq!(index.find(Ident(0x7000), Some(1), &[run(0x2800)]), Some(Tid(102)));
         assert_eq!(index.find(Ident(0x7000), Some(1), &[run(0x3800)]), Some(Tid(101)));
+    }
+
+    /// How states with this ident, of the main interpreter or not, with as many frames, are distributed when no stack tells.
+    fn without_stacks(states: &[(u64, bool, u64)]) -> Vec<Runner> {
+        let threads = [thread(101, Some(0x7000), None), thread(102, Some(0x8000), None)];
+        let frame = |number: u64| PythonFrame { address: Address(number << 12), ..PythonFrame::default() };
+        let frames: Vec<Vec<PythonFrame>> =
+            states.iter().map(|(_, _, count)| (0..*count).map(frame).collect()).collect();
+        let claims = states.iter().zip(&frames).map(|((ident, of_main, _), frames)| Claim {
+            ident: Ident(*ident),
+            of_main: *of_main,
+            frames,
+        });
+        let claims: Vec<Claim<'_>> = claims.collect();
+        ThreadIndex::new(&threads).by_evidence(&claims, &pyst_memory::Image::new())
+    }
+
+    #[test]
+    fn an_ident_alone_tells_of_the_main_interpreters_states_only() {
+        let [first, second] = [101, 102].map(|tid| Runner::Thread(Tid(tid)));
+        assert_eq!(without_stacks(&[(0x7000, true, 2), (0x8000, true, 0)]), [first, second]);
+        assert_eq!(without_stacks(&[(0x7000, true, 2), (0x9000, true, 3)]), [first, Runner::None]);
+        let with_others = without_stacks(&[(0x7000, false, 2), (0x7000, true, 2), (0x8000, false, 1)]);
+        assert!(matches!(with_others[..], [Runner::Unknown(_), one, Runner::Unknown(_)] if one == first));
+    }
+
+    #[test]
+    fn idle_states_and_those_that_are_about_to_run_belong_to_no_thread() {
+        let first = Runner::Thread(Tid(101));
+        assert_eq!(without_stacks(&[(0x7000, false, 0), (0x7000, true, 2)]), [Runner::None, first]);
+        assert_eq!(without_stacks(&[(0x7000, true, 0), (0x7000, true, 2)]), [Runner::None, first]);
     }
 
     #[test]

@@ -2,8 +2,8 @@
 
 use crate::chain::{Chain, Cycles};
 use crate::frames::Frames;
-use crate::layout::{self, Field, Layout};
-use crate::threads::ThreadIndex;
+use crate::layout::{self, Field, Layout, Runs};
+use crate::threads::{Claim, Runner, ThreadIndex};
 use pyst_memory::{Memory, MemoryExt, ReadError};
 use pyst_snapshot::payload::{
     Diagnostic, FoundRuntime, FrameChainEnd, InterpreterV1, Python, PythonState, RuntimePhase, Severity, Thread,
@@ -69,6 +69,7 @@ pub(crate) fn walk_by(layout: &Layout, address: Address, threads: &[Thread], mem
         memory,
         threads: ThreadIndex::new(threads),
         frames: Frames::new(layout, memory),
+        states: Vec::new(),
         walked: Walked::default(),
         lost: 0,
     };
@@ -124,11 +125,22 @@ fn phase_of(layout: &Layout, head: &[u8]) -> RuntimePhase {
     }
 }
 
+/// A thread state that was walked.
+struct State {
+    address: Address,
+    /// Its place among the interpreters.
+    interpreter: u32,
+    ident: Ident,
+    native_thread_id: Option<u64>,
+    chain: Chain,
+}
+
 struct Walk<'a> {
     layout: &'a Layout,
     memory: &'a dyn Memory,
-    threads: ThreadIndex,
+    threads: ThreadIndex<'a>,
     frames: Frames<'a>,
+    states: Vec<State>,
     walked: Walked,
     /// Defects that no diagnostic of their own tells of any more.
     lost: usize,
@@ -153,6 +165,29 @@ impl Walk<'_> {
                 interpreter.id = id;
             }
         }
+        let states = std::mem::take(&mut self.states);
+        let runners = self.runners(&states);
+        for (state, runner) in states.into_iter().zip(runners) {
+            self.add(state, runner);
+        }
+    }
+
+    /// Which threads run these states.
+    fn runners(&self, states: &[State]) -> Vec<Runner> {
+        let is_main = |index: u32| {
+            let interpreter = usize::try_from(index).ok().and_then(|index| self.walked.python.interpreters.get(index));
+            interpreter.is_some_and(|interpreter| interpreter.id == 0)
+        };
+        if matches!(self.layout.semantics.runs, Runs::FrameObjects { .. }) {
+            let claims = states.iter().map(|state| Claim {
+                ident: state.ident,
+                of_main: is_main(state.interpreter),
+                frames: &state.chain.frames,
+            });
+            return self.threads.by_evidence(&claims.collect::<Vec<_>>(), self.memory);
+        }
+        let find = |state: &State| self.threads.find(state.ident, state.native_thread_id, &state.chain.runs);
+        states.iter().map(|state| find(state).map_or(Runner::None, Runner::Thread)).collect()
     }
 
     fn interpreters(&mut self, head: &[u8]) {
@@ -239,7 +274,7 @@ impl Walk<'_> {
                 let message = format!("The Python thread state at {next} and those after it are lost: {what}.");
                 Diagnostic::new(Severity::LOSS, "python-states-lost", message)
             };
-            if self.walked.python.states.len() >= STATES || cycles.found_at(next) {
+            if self.states.len() >= STATES || cycles.found_at(next) {
                 return self.say(lost("the list does not end".to_owned()));
             }
             if let Err(error) = self.read_state(next, &mut bytes) {
@@ -281,11 +316,30 @@ impl Walk<'_> {
         let offsets = &self.layout.offsets;
         let ident = Ident(offsets.thread_ident.u64(bytes).unwrap_or_default());
         let native_thread_id = offsets.thread_native_id.u64(bytes).filter(|id| *id != 0);
-        let Chain { frames, runs, end, problem, left_out, lost_innermost, being_made, .. } =
-            self.frames.walk(address, bytes);
+        let chain = self.frames.walk(address, bytes);
+        self.states.push(State { address, interpreter, ident, native_thread_id, chain });
+    }
+
+    /// Adds a state to what was found, and says what could not be had of it.
+    fn add(&mut self, state: State, runner: Runner) {
+        let State { address, interpreter, ident, native_thread_id, chain } = state;
+        let Chain { frames, runs, end, problem, left_out, lost_innermost, being_made, .. } = chain;
         let broken = matches!(end, FrameChainEnd::INVALID | FrameChainEnd::UNREADABLE | FrameChainEnd::LOOP);
         self.walked.unsettled |= being_made || left_out.is_some() || broken;
-        let tid = self.threads.find(ident, native_thread_id, &runs);
+        let tid = match runner {
+            Runner::Thread(tid) => Some(tid),
+            Runner::None => None,
+            Runner::Unknown(why) => {
+                let message = format!(
+                    "Which thread runs the Python thread state at {address} is not known, so its {} frames are shown \
+                     apart from all threads: its ident {:#x} is that of the thread that made it, and {why}.",
+                    frames.len(),
+                    ident.0
+                );
+                self.say(Diagnostic::new(Severity::WARNING, "python-thread-unknown", message));
+                None
+            }
+        };
         let on_thread = |diagnostic: Diagnostic| match tid {
             Some(tid) => diagnostic.on(tid),
             None => diagnostic,

@@ -15,7 +15,7 @@ open_enum!(
     RuntimeFoundBy {
         /// The `.PyRuntime` section of a module (3.10 and later).
         SECTION = 1, "section";
-        /// The `_PyRuntime` symbol of a module.
+        /// The `_PyRuntime` symbol of a module; before 3.7 `interp_head`.
         SYMBOL = 2, "symbol";
         /// The `xdebugpy` cookie in writable memory (3.13 and later).
         COOKIE = 3, "cookie";
@@ -68,7 +68,7 @@ pub struct RuntimeV1 {
 /// A Python runtime.
 #[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
 pub struct FoundRuntimeV1 {
-    /// Where `_PyRuntime` is.
+    /// Where `_PyRuntime` is; before 3.7, which has none, the variable `interp_head`.
     pub address: Address,
     /// `PY_VERSION_HEX`: 0x030d00f0 is 3.13.0 final. The patch byte is 0xff where only the minor version is known.
     pub version_hex: u32,
