@@ -18,6 +18,15 @@ const QUESTIONS: &[Question] = &[
     ("&((PyThreadState*)0)->datastack_top", |o| o.thread_chunk_top),
     ("&((PyThreadState*)0)->cframe", |o| o.thread_cframe),
     ("&((PyThreadState*)0)->current_frame", |o| o.thread_current_frame),
+    ("&((PyInterpreterState*)0)->tstate_head", |o| o.interpreter_threads_head),
+    ("&((PyThreadState*)0)->frame", |o| o.thread_frame),
+    ("&((PyFrameObject*)0)->f_code", |o| o.frame_code),
+    ("&((PyFrameObject*)0)->f_lasti", |o| o.frame_instruction),
+    ("&((PyFrameObject*)0)->f_localsplus", |o| o.frame_locals),
+    ("&((PyCodeObject*)0)->co_code", |o| o.code_bytes),
+    ("&((PyCodeObject*)0)->co_lnotab", |o| o.code_line_table),
+    ("&((PyTypeObject*)0)->tp_name", |o| o.type_name),
+    ("&((PyStringObject*)0)->ob_sval", |o| o.bytes_data),
     ("&((struct _PyInterpreterFrame*)0)->previous", |o| o.frame_previous),
     ("&((struct _PyInterpreterFrame*)0)->prev_instr", |o| o.frame_instruction),
     ("&((struct _PyInterpreterFrame*)0)->instr_ptr", |o| o.frame_instruction),
@@ -52,7 +61,9 @@ fn tables_agree_with_the_debug_information_of_this_machines_interpreters() {
         let Some(table) = candidates(python.hex, false).into_iter().next() else { continue };
         let [major, minor, ..] = python.hex.to_be_bytes();
         let Some(root) = python.path.parent().and_then(|bin| bin.parent()) else { continue };
-        let library = root.join(format!("lib/libpython{major}.{minor}.so.1.0"));
+        // 3.6 and 3.7 say in the name that they have pymalloc.
+        let names = ["", "m"].map(|abi| root.join(format!("lib/libpython{major}.{minor}{abi}.so.1.0")));
+        let library = names.into_iter().find(|name| name.exists()).unwrap_or_default();
         let answers = if library.exists() { ask(&library.to_string_lossy()) } else { Vec::new() };
         let known = answers.iter().flatten().count();
         if known == 0 {
