@@ -2,11 +2,13 @@
 // Test code: a panic is how it reports.
 #![allow(clippy::unwrap_used, clippy::expect_used, clippy::indexing_slicing, clippy::panic)]
 
+mod builds;
 mod command_line;
 mod company;
 mod comparison;
 mod cores;
 mod debug_info;
+mod embedded;
 mod empty_root;
 mod errors;
 mod evolution;

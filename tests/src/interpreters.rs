@@ -286,7 +286,8 @@ fn folders_of(folder: &Path) -> Vec<PathBuf> {
 }
 
 /// What outlives a test run, outside of the source tree: `$PYST_TEST_CACHE`, else `pyst-tests` in the user's cache.
-fn cache() -> PathBuf {
+#[must_use]
+pub fn cache() -> PathBuf {
     let home = || std::env::var_os("HOME").map(|home| PathBuf::from(home).join(".cache"));
     std::env::var_os("PYST_TEST_CACHE")
         .map(PathBuf::from)

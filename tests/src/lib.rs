@@ -21,7 +21,7 @@ mod tools;
 pub use children::{Child, Output, run, run_with_input, wait_until};
 pub use cores::{gcore, kernel_core, kernel_cores_are_files};
 pub use gdb::{GdbCall, GdbFrame, native_stacks};
-pub use interpreters::{Interpreter, interpreters, missing, representatives};
+pub use interpreters::{Interpreter, cache, interpreters, missing, representatives};
 pub use outcome::Scenario;
 pub use report::{Frame, Report, Thread};
 pub use target::{Account, AccountThread, Dump, Target};

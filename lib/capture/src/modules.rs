@@ -3,7 +3,7 @@
 //! A path in a map says little: it is relative to a root that may not be ours, and the file may have been replaced since.
 //! So a file counts only when it is proven to be the one that is mapped; who proves it, and how, is up to a [`Finder`].
 
-use pyst_elf::{ElfFile, ElfFiles, ModuleId, ModuleTable};
+use pyst_elf::{ElfFile, ElfFiles, LoadSegment, ModuleId, ModuleTable};
 use pyst_memory::{Memory, MemoryExt, ReadError};
 use pyst_snapshot::payload::{Diagnostic, Map, Module, ModuleFile, Modules};
 use pyst_snapshot::{Address, Bias, Bytes, Range};
@@ -83,7 +83,7 @@ struct Loaded {
 /// the parts of it that no one can write are readable there.
 pub(crate) fn load(maps: &[Map], memory: &dyn Memory, finder: &dyn Finder) -> LoadedModules {
     let mut rebuild_budget = MAX_REBUILT;
-    let mut loaded: Vec<Loaded> = group(maps)
+    let mut loaded: Vec<Loaded> = group(maps, memory)
         .into_iter()
         .take(MAX_MODULES)
         .map(|maps| load_file(&maps, memory, finder, &mut rebuild_budget))
@@ -101,26 +101,45 @@ pub(crate) fn load(maps: &[Map], memory: &dyn Memory, finder: &dyn Finder) -> Lo
     LoadedModules { table: ModuleTable::new(&modules), modules, files: ElfFiles::opened(files), parts, complaints }
 }
 
-/// The mappings of each loaded file. A file that is mapped without its code is data: an archive of locales, a cache.
-fn group(maps: &[Map]) -> Vec<Vec<Map>> {
+/// The mappings of each loaded file. A file that is mapped without its code is data: an archive of locales, a cache, or a
+/// library that somebody looks into.
+fn group(maps: &[Map], memory: &dyn Memory) -> Vec<Vec<Map>> {
     let identity = |map: &Map| (map.device_major, map.device_minor, map.inode, map.path.clone());
     let mut of_files: Vec<&Map> =
         maps.iter().filter(|map| !map.path.0.is_empty() && !map.path.0.starts_with(b"[")).collect();
     of_files.sort_by_cached_key(|map| (identity(map), map.range));
     let mut groups: Vec<Vec<Map>> = Vec::new();
     for map in of_files {
-        match groups.last_mut() {
-            // Offsets ascend within one load. Where they fall, the same file was loaded a second time.
-            Some(group)
-                if group.last().is_some_and(|last| identity(last) == identity(map) && last.offset <= map.offset) =>
-            {
-                group.push(map.clone());
-            }
-            _ => groups.push(vec![map.clone()]),
+        let open = groups.last_mut().filter(|group| {
+            let same_file = group.last().is_some_and(|last| identity(last) == identity(map));
+            same_file && is_of_load(group, map, memory)
+        });
+        match open {
+            Some(group) => group.push(map.clone()),
+            None => groups.push(vec![map.clone()]),
         }
     }
     groups.retain(|group| group.iter().any(Map::is_executable));
     groups
+}
+
+/// Whether a mapping of the same file belongs to the load that `group` is of so far. Offsets ascend within one load; where
+/// they fall, the file was mapped a second time. Where two are the same, it was too, or they are segments that share a page.
+fn is_of_load(group: &[Map], map: &Map, memory: &dyn Memory) -> bool {
+    let (Some(first), Some(last)) = (group.first(), group.last()) else { return false };
+    if last.offset != map.offset {
+        return last.offset < map.offset;
+    }
+    let stated = || {
+        let page = memory.read_array::<4096>(first.range.start).ok().filter(|_| first.offset == 0)?;
+        let header = ElfFile::from_bytes(page.to_vec()).ok()?;
+        let bias = header.bias_of(first.range.start, first.offset)?;
+        let start_of = |segment: &LoadSegment| Address(segment.svmas.start.to_address(bias).0 & !4095);
+        let mut segments = header.load_segments().iter();
+        Some(segments.any(|segment| segment.offset & !4095 == map.offset && start_of(segment) == map.range.start))
+    };
+    // Of two segments none is a part of the other.
+    stated().unwrap_or_else(|| map.range.len() >= last.range.len())
 }
 
 fn load_file(maps: &[Map], memory: &dyn Memory, finder: &dyn Finder, budget: &mut u64) -> Loaded {
@@ -296,6 +315,7 @@ impl<M: Memory> Memory for WithFiles<'_, M> {
 mod tests {
     use super::*;
     use crate::live::maps::parse;
+    use pyst_memory::Image;
 
     #[test]
     fn a_file_loaded_twice_is_two_modules_and_data_is_none() {
@@ -310,9 +330,33 @@ mod tests {
               8000-9000 r-xp 00001000 fd:01 7 /lib/a.so\n\
               9000-a000 r-xp 00000000 00:00 0 [vdso]\n",
         );
-        let groups = group(&maps);
+        let groups = group(&maps, &Image::new());
         let shape: Vec<(&[u8], usize)> = groups.iter().map(|g| (g[0].path.0.as_slice(), g.len())).collect();
         assert_eq!(shape, [(&b"/lib/a.so"[..], 3), (b"/lib/a.so", 2), (b"/bin/one", 1)]);
+    }
+
+    #[test]
+    fn a_library_that_is_mapped_as_data_below_its_code_is_not_part_of_it() {
+        let maps = parse(
+            b"1000-9000 r--p 00000000 fd:01 7 /lib/a.so\n\
+              a000-b000 r--p 00000000 fd:01 7 /lib/a.so\n\
+              b000-c000 r-xp 00001000 fd:01 7 /lib/a.so\n\
+              d000-e000 r-xp 00000000 fd:01 8 /lib/tiny.so\n\
+              e000-f000 rw-p 00000000 fd:01 8 /lib/tiny.so\n",
+        );
+        let starts = |groups: &[Vec<Map>]| groups.iter().map(|group| group[0].range.start.0).collect::<Vec<_>>();
+        let groups = group(&maps, &Image::new());
+        assert_eq!((starts(&groups), groups[1].len()), (vec![0xa000, 0xd000], 2));
+        // One page of it, as data: only its program headers tell that the code is not at this bias.
+        let own = std::fs::read("/proc/self/exe").unwrap()[..4096].to_vec();
+        let maps = parse(
+            b"1000-2000 r--p 00000000 fd:01 7 /lib/a.so\n\
+              100000-200000 r--p 00000000 fd:01 7 /lib/a.so\n\
+              200000-300000 r-xp 00100000 fd:01 7 /lib/a.so\n",
+        );
+        let mut memory = Image::new();
+        memory.extend([(Address(0x1000), own.into())]);
+        assert_eq!(starts(&group(&maps, &memory)), [0x10_0000]);
     }
 
     #[test]
