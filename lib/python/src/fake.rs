@@ -93,7 +93,7 @@ impl Fake {
     }
 
     /// Makes an object one of a type of this name.
-    fn put_type(&mut self, object: Address, name: &str) {
+    pub(crate) fn put_type(&mut self, object: Address, name: &str) {
         let offsets = self.table.offsets;
         let its_type = self.allocate(256);
         let text = self.allocate(32);

@@ -32,6 +32,8 @@ pub(crate) struct Frames<'a> {
     base: Address,
     /// The type of frame objects, once one was met.
     frame_type: Option<Address>,
+    /// How many words of values the last frame object had.
+    frame_words: u64,
     /// How many frames may still come.
     left: usize,
 }
@@ -57,6 +59,7 @@ impl<'a> Frames<'a> {
             codes: Codes::new(layout, memory),
             base: Address::default(),
             frame_type: None,
+            frame_words: 0,
             left: FRAMES_IN_ALL,
         }
     }

@@ -104,9 +104,27 @@ fn push(text: &mut Vec<u8>, point: u32) -> Option<()> {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::fake::{Fake, tables};
 
     fn decoded(bytes: &[u8], kind: u32) -> Option<String> {
         decode(bytes.to_vec(), kind).map(|text| text.escaped())
+    }
+
+    /// What PyUnicode_FromUnicode() makes, before anybody asks for its characters.
+    #[test]
+    fn a_string_of_wide_characters_is_read_as_it_is() {
+        for table in tables().into_iter().filter(|table| table.offsets.text_wide_data.get().is_some()) {
+            let mut fake = Fake::new(table);
+            let string = fake.allocate(128);
+            let characters = fake.allocate(64);
+            for (index, character) in ('ф'..='х').enumerate() {
+                fake.put32(characters, Field(u32::try_from(index).unwrap() * 4), u32::from(character));
+            }
+            fake.put(string, table.offsets.text_wide_data, characters.0);
+            fake.put(string, table.offsets.text_wide_length, 2);
+            let text = read(&table.layout(0), string, &fake.image()).unwrap();
+            assert_eq!(text.escaped(), "фх", "{}", table.name);
+        }
     }
 
     #[test]

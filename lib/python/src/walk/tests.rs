@@ -234,6 +234,20 @@ fn a_frame_that_runs_no_code_is_no_frame() {
     }
 }
 
+/// 3.6 and older do not number them.
+#[test]
+fn interpreters_have_their_ids_or_their_age() {
+    for table in tables() {
+        let mut fake = Fake::new(table);
+        for id in 0..3 {
+            fake.interpreter(id);
+        }
+        let walked = walk(&fake.found(), &[], &fake.image());
+        let ids: Vec<i64> = walked.python.interpreters.iter().map(|interpreter| interpreter.id).collect();
+        assert_eq!(ids, [2, 1, 0], "{}", table.name);
+    }
+}
+
 #[test]
 fn a_name_that_is_lost_leaves_its_frame() {
     for table in tables() {
