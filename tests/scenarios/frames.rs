@@ -108,7 +108,10 @@ fn check_on(is_one: impl Fn(&Interpreter) -> bool, scenario: &'static str, scrip
         let mut seen = None;
         scenario.on(&interpreter.name, || {
             let target = target.insert(Target::start_as(interpreter, script, name, &[])?);
-            seen = Some(live(interpreter, target)?);
+            let report = seen.insert(live(interpreter, target)?);
+            let build = &report.json["python"];
+            ensure!(build["debug"] == interpreter.debug, "debug: {}", build["debug"]);
+            ensure!(build["free_threaded"] == interpreter.free_threaded, "free_threaded: {}", build["free_threaded"]);
             Ok(())
         });
         let (Some(mut target), Some(seen)) = (target, seen) else { continue };

@@ -199,14 +199,18 @@ impl<'a> Codes<'a> {
         }
         let size = offsets.code_instructions.get().ok_or_else(no_code)?;
         let header = self.memory.read_bytes(address, size, LONGEST)?;
+        if !self.is_code(&header) {
+            return Err(no_code());
+        }
         let count = |field: crate::layout::Field| field.i32(&header).and_then(|count| u64::try_from(count).ok());
         let length = offsets.code_units.u64(&header).and_then(|units| units.checked_mul(2));
         let length = length.filter(|length| *length <= LONGEST).ok_or_else(no_code)?;
+        let first_traceable = count(offsets.code_first_traceable).and_then(|units| units.checked_mul(2));
         let code = Code {
             address,
             instructions: offsets.code_instructions.of(address).ok_or_else(no_code)?,
             length,
-            first_traceable: count(offsets.code_first_traceable).ok_or_else(no_code)?.saturating_mul(2),
+            first_traceable: first_traceable.filter(|offset| *offset <= length).ok_or_else(no_code)?,
             locals: count(offsets.code_locals).ok_or_else(no_code)?,
             is_generator: is_generator(offsets, &header),
             lines: None,
@@ -219,12 +223,16 @@ impl<'a> Codes<'a> {
         Ok(code)
     }
 
+    fn is_code(&self, header: &[u8]) -> bool {
+        object::may_be(&self.layout.offsets, header, "code", self.memory)
+    }
+
     /// The code object of 3.10 and older, whose instructions are a `bytes` object of their own.
     fn read_with_bytes(&self, address: Address) -> Result<Code, CodeError> {
         let no_code = || CodeError::NoCode(address);
         let offsets = &self.layout.offsets;
         let header = self.memory.read_bytes(address, offsets.code_size.get().ok_or_else(no_code)?, LONGEST)?;
-        if !object::may_be(offsets, &header, "code", self.memory) {
+        if !self.is_code(&header) {
             return Err(no_code());
         }
         let bytes = offsets.code_bytes.address(&header).ok_or_else(no_code)?;

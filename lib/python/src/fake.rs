@@ -1,6 +1,6 @@
 //! A runtime made by hand, by any table, for tests: what no living process can be made to hold on demand.
 
-use crate::layout::{Field, Lines, Names, Runs, Table, all};
+use crate::layout::{COOKIE, Field, Lines, Names, Runs, Table, all};
 use pyst_memory::{Image, MemoryExt};
 use pyst_snapshot::Address;
 use pyst_snapshot::payload::{FoundRuntime, LayoutSource};
@@ -184,6 +184,19 @@ impl Fake {
         let shim = self.frame(code, 5, previous);
         self.put_bytes(shim, self.table.offsets.frame_owner, &[owner]);
         shim
+    }
+
+    /// Makes the runtime say what version it is, and where its fields are.
+    pub(crate) fn describe(&mut self, version_hex: u32) {
+        let runtime = self.runtime;
+        self.put(runtime, Field(0), u64::from_le_bytes(*COOKIE));
+        self.put(runtime, Field(8), version_hex.into());
+        self.put(runtime, Field(16), self.table.free_threaded.into());
+        self.table.offsets.each_with(self.table.stated.unwrap(), |offset, stated| {
+            if let Some(offset) = offset.get() {
+                self.put(runtime, stated, offset);
+            }
+        });
     }
 
     /// The newest interpreter.

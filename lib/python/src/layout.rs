@@ -19,6 +19,9 @@ use tables::TABLES;
 /// What `_Py_DebugOffsets` starts with.
 pub(crate) const COOKIE: &[u8; 8] = b"xdebugpy";
 
+/// The last byte of the `PY_VERSION_HEX` of final releases.
+const FINAL: u8 = 0xf0;
+
 /// How much of a self-description is read: more than any version's `_Py_DebugOffsets` has.
 const DESCRIPTION: usize = 1024;
 
@@ -48,7 +51,6 @@ pub(crate) struct Table {
     /// Whether it is of builds without a GIL.
     pub(crate) free_threaded: bool,
     /// The flavours of build that have it.
-    #[cfg_attr(not(test), expect(dead_code, reason = "for whoever reads the tables"))]
     pub(crate) flavours: &'static [Flavour],
     /// What the fields mean.
     pub(crate) semantics: &'static Semantics,
@@ -90,18 +92,89 @@ impl Table {
         Some(Layout { table: self, semantics: self.semantics, offsets, source: LayoutSource::SELF_DESCRIBED })
     }
 
+    /// The layout that the runtime at `runtime` has by this table. Of a version that the table is not of, only what
+    /// the runtime says of itself counts, and no field that the walk can do without.
+    pub(crate) fn layout_of(&'static self, version_hex: u32, runtime: Address, memory: &dyn Memory) -> Option<Layout> {
+        let [_, _, patch, _] = version_hex.to_be_bytes();
+        let described = self.described(runtime, memory);
+        if self.is_of_minor(version_hex) {
+            return Some(described.unwrap_or_else(|| self.layout(patch)));
+        }
+        let Layout { offsets, .. } = described?;
+        let offsets = Offsets {
+            runtime_core_initialized: Field::ABSENT,
+            runtime_initialized: Field::ABSENT,
+            runtime_interpreters_main: Field::ABSENT,
+            runtime_main_thread: Field::ABSENT,
+            thread_chunk_top: Field::ABSENT,
+            ..offsets
+        };
+        Some(Layout { table: self, semantics: self.semantics, offsets, source: LayoutSource::SELF_DESCRIBED })
+    }
+
+    /// Whether it is of this minor version.
+    pub(crate) fn is_of_minor(&self, version_hex: u32) -> bool {
+        let [major, minor, ..] = version_hex.to_be_bytes();
+        self.minor == (major, minor)
+    }
+
+    /// Whether it is known to be right for this very release. Fields move until the final one.
+    pub(crate) fn is_of(&self, version_hex: u32) -> bool {
+        let [_, _, patch, level] = version_hex.to_be_bytes();
+        self.is_of_minor(version_hex) && self.patches.contains(&patch) && level == FINAL
+    }
+
     /// How far a patch release is from those the table is known to be right for.
     fn distance(&self, patch: u8) -> u8 {
         self.patches.iter().map(|known| known.abs_diff(patch)).min().unwrap_or(u8::MAX)
     }
 }
 
-/// The tables for a version, the likeliest first. None for a minor version or flavour that is not known here.
+impl Layout {
+    /// The fields that the process states to be elsewhere than the table has them. Sizes differ from build to build.
+    pub(crate) fn moved(&self) -> Vec<&'static str> {
+        let Some(stated) = self.table.stated else { return Vec::new() };
+        let mut moved = Vec::new();
+        self.table.offsets.each_stated(stated, &self.offsets, |name, usual, own| {
+            if usual != own && !name.ends_with("_size") {
+                moved.push(name);
+            }
+        });
+        moved
+    }
+
+    /// How many of all that the process states differs from the table.
+    pub(crate) fn differences(&self) -> usize {
+        let Some(stated) = self.table.stated else { return 0 };
+        let mut differences: usize = 0;
+        self.table.offsets.each_stated(stated, &self.offsets, |_, usual, own| {
+            differences = differences.saturating_add(usize::from(usual != own));
+        });
+        differences
+    }
+
+    /// Whether the build is one of `--with-pydebug`, as far as sizes tell that the process states.
+    pub(crate) fn debug(&self, version_hex: u32) -> Option<bool> {
+        let states = self.source == LayoutSource::SELF_DESCRIBED && self.table.is_of(version_hex);
+        let debug = self.table.flavours.contains(&Flavour::Debug);
+        let only = debug == (self.table.flavours == [Flavour::Debug]);
+        (states && only && self.differences() == 0).then_some(debug)
+    }
+}
+
+/// The tables for a version, the likeliest first: those of its minor version. For one that is newer than all of them, those
+/// by which it may describe itself, the newest first. None for an older one or a flavour that is not known here.
 pub(crate) fn candidates(version_hex: u32, free_threaded: bool) -> Vec<&'static Table> {
     let [major, minor, patch, _] = version_hex.to_be_bytes();
     let mut candidates: Vec<&Table> =
         TABLES.iter().filter(|table| table.minor == (major, minor) && table.free_threaded == free_threaded).collect();
     candidates.sort_by_key(|table| table.distance(patch));
+    if candidates.is_empty() && TABLES.iter().all(|table| table.minor < (major, minor)) {
+        let describes = |table: &&Table| table.stated.is_some() && table.free_threaded == free_threaded;
+        candidates = TABLES.iter().filter(describes).collect();
+        candidates.sort_by_key(|table| std::cmp::Reverse(table.minor));
+        candidates.dedup_by_key(|table| table.minor);
+    }
     candidates
 }
 
@@ -110,11 +183,12 @@ pub(crate) fn of_runtime(runtime: &FoundRuntime, memory: &dyn Memory) -> Option<
     let [_, _, patch, _] = runtime.version_hex.to_be_bytes();
     let candidates = candidates(runtime.version_hex, runtime.free_threaded);
     let chosen = candidates.iter().find(|table| table.name == runtime.layout);
-    let table: &'static Table = chosen.or(candidates.first())?;
-    let described = (runtime.layout_source == LayoutSource::SELF_DESCRIBED)
-        .then(|| table.described(runtime.address, memory))
-        .flatten();
-    Some(described.unwrap_or_else(|| table.layout(patch)))
+    let nearest = || candidates.first().filter(|table| table.is_of_minor(runtime.version_hex));
+    let table: &'static Table = chosen.or_else(nearest)?;
+    if runtime.layout_source == LayoutSource::SELF_DESCRIBED {
+        return table.layout_of(runtime.version_hex, runtime.address, memory);
+    }
+    Some(table.layout(patch))
 }
 
 /// Every table, by ascending version.
@@ -152,6 +226,10 @@ mod tests {
         assert_eq!(candidates(0x030d_00f0, true)[0].name, "3.13.15-free-threaded");
         assert_eq!(first(0x030e_0af0).name, "3.14.8");
         assert!(candidates(0x030c_00f0, true).is_empty());
+        assert!(candidates(0x0305_00f0, false).is_empty());
+        let newer: Vec<_> = candidates(0x0310_00f0, false).iter().map(|table| table.minor).collect();
+        assert_eq!(newer, [(3, 15), (3, 14), (3, 13)]);
+        assert!(first(0x030e_0af0).is_of(0x030e_0af0) && !first(0x030e_0ac1).is_of(0x030e_0ac1));
         assert_eq!(first(0x0309_02f0).name, "3.9.0");
         assert_eq!(first(0x0306_05f0).layout(5).source, LayoutSource::NEAREST_TABLE);
         assert!(candidates(0x0305_02f0, false).is_empty());

@@ -13,6 +13,7 @@
 mod chain;
 mod chunks;
 mod code;
+mod doubts;
 mod evidence;
 #[cfg(test)]
 mod fake;

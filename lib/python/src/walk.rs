@@ -1,6 +1,7 @@
 //! The walk: runtime, interpreters, thread states, and through `frames` what each runs.
 
 use crate::chain::{Chain, Cycles};
+use crate::doubts::doubts;
 use crate::frames::Frames;
 use crate::layout::{self, Field, Layout, Runs};
 use crate::threads::{Claim, Runner, ThreadIndex};
@@ -59,7 +60,9 @@ pub fn walk(runtime: &FoundRuntime, threads: &[Thread], memory: &dyn Memory) -> 
         let diagnostic = Diagnostic::new(Severity::LOSS, VERSION_UNKNOWN, message);
         return Walked { diagnostics: vec![diagnostic], ..Walked::default() };
     };
-    walk_by(&layout, runtime.address, threads, memory)
+    let mut walked = walk_by(&layout, runtime.address, threads, memory);
+    walked.diagnostics.extend(doubts(runtime, &layout, &walked.python, threads));
+    walked
 }
 
 /// Walks the runtime at `address` by a layout.

@@ -1,5 +1,6 @@
 //! Candidates: what files name as a place of the runtime, and how well each fits.
 
+use super::depth::Depth;
 use super::validate::{Verdict, validate};
 use super::version::{Version, described};
 use super::{Search, accessor};
@@ -88,10 +89,18 @@ impl Search<'_> {
 
     /// Keeps a runtime if it is the best so far.
     pub(super) fn keep(&mut self, verdict: Verdict, found: FoundRuntime) {
+        let found = FoundRuntime { debug: self.debug(&found).or(found.debug), ..found };
         let better = self.best.as_ref().is_none_or(|(best, _)| verdict > *best);
         if verdict > Verdict::Invalid && better {
             self.best = Some((verdict, found));
         }
+    }
+
+    /// Whether a runtime is of a debug build, by what its module exports: a function that only those have, or others only.
+    fn debug(&self, found: &FoundRuntime) -> Option<bool> {
+        let file = (self.target.files)(ModuleId(found.module?))?;
+        let has = |name: &str| file.symbol_named(name).is_some();
+        if has("_Py_NegativeRefcount") { Some(true) } else { has("PyErr_Occurred").then_some(false) }
     }
 
     /// What the runtime says of itself wins over all that can be known of its module.
@@ -109,18 +118,29 @@ impl Search<'_> {
 
     /// The layout that fits a candidate of this version best.
     fn fit(&self, candidate: &Candidate, version: &Version) -> Option<(Verdict, FoundRuntime)> {
-        let [_, _, patch, _] = version.hex.to_be_bytes();
         let memory = self.target.memory;
         let tables = layout::candidates(version.hex, version.free_threaded);
         let judged = tables.iter().filter_map(|table| {
             let address = candidate.anchor.runtime(table)?;
-            let layout = table.described(address, memory).unwrap_or_else(|| table.layout(patch));
-            Some((validate(&layout, address, memory), address, layout))
+            let layout = table.layout_of(version.hex, address, memory)?;
+            let verdict = match validate(&layout, address, memory) {
+                // Of a version that is not known, more has to fit than a few pointers.
+                Verdict::Runs if !table.is_of_minor(version.hex) => {
+                    let convinces = Depth::of(&layout, address, memory).convinces(false);
+                    if convinces { Verdict::Runs } else { Verdict::Unknown }
+                }
+                _ if !table.is_of_minor(version.hex) => Verdict::Unknown,
+                verdict => verdict,
+            };
+            let rank = (verdict, std::cmp::Reverse(layout.differences()));
+            Some((rank, address, (verdict != Verdict::Unknown).then_some(layout)))
         });
         // Of equals the first, which is the nearest: max_by_key would take the last.
         let best = judged.reduce(|best, next| if next.0 > best.0 { next } else { best });
         match (best, candidate.anchor) {
-            (Some((verdict, address, layout)), _) => Some((verdict, found(candidate, version, address, Some(&layout)))),
+            (Some(((verdict, _), address, layout)), _) => {
+                Some((verdict, found(candidate, version, address, layout.as_ref())))
+            }
             (None, Anchor::Runtime(address)) => Some((Verdict::Unknown, found(candidate, version, address, None))),
             (None, Anchor::Head(_)) => None,
         }
@@ -138,7 +158,7 @@ pub(super) fn found(
         address,
         version_hex: version.hex,
         free_threaded: version.free_threaded,
-        debug: None,
+        debug: layout.and_then(|layout| layout.debug(version.hex)),
         found_by: candidate.found_by,
         version_found_by: version.found_by,
         module: candidate.module.map(|id| id.0),

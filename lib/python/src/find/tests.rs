@@ -12,16 +12,8 @@ use std::path::{Path, PathBuf};
 /// A fake whose runtime states its version and offsets, if its version does that at all.
 fn self_described() -> Option<Fake> {
     let table = tables().into_iter().find(|table| table.stated.is_some())?;
-    let stated = table.stated?;
     let mut fake = Fake::new(table);
-    let runtime = fake.runtime;
-    fake.put(runtime, Field(0), u64::from_le_bytes(*layout::COOKIE));
-    fake.put(runtime, Field(8), fake.found().version_hex.into());
-    table.offsets.each_with(stated, |offset, stated| {
-        if let Some(offset) = offset.get() {
-            fake.put(runtime, stated, offset);
-        }
-    });
+    fake.describe(fake.found().version_hex);
     Some(fake)
 }
 

@@ -82,6 +82,20 @@ macro_rules! offsets {
                 Some(corrected)
             }
 
+            /// Calls with each field that a self-description states: its name, where it is here, and where in `other`.
+            pub(crate) fn each_stated(
+                &self,
+                stated: &Offsets,
+                other: &Offsets,
+                mut call: impl FnMut(&'static str, Field, Field),
+            ) {
+                $(
+                    if stated.$name != Field::ABSENT && self.$name != Field::ABSENT {
+                        call(stringify!($name), self.$name, other.$name);
+                    }
+                )*
+            }
+
             /// Calls with each field and where a self-description states it, for fields that are stated.
             #[cfg(test)]
             pub(crate) fn each_with(&self, stated: &Offsets, mut call: impl FnMut(Field, Field)) {

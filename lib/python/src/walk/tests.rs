@@ -352,6 +352,58 @@ fn phases_are_those_of_the_runtime() {
     }
 }
 
+/// Builds without a GIL from 3.14 on: each thread runs a copy of the instructions, and a frame says which.
+#[test]
+fn a_frame_that_runs_a_copy_of_its_instructions_has_its_line() {
+    let with_copies: Vec<_> = tables().into_iter().filter(|table| table.offsets.code_copies.get().is_some()).collect();
+    assert_eq!(with_copies.iter().map(|table| table.minor).collect::<Vec<_>>(), [(3, 14), (3, 15)]);
+    for table in with_copies {
+        let mut fake = Fake::new(table);
+        let code = fake.code("f");
+        let bottom = fake.shim(code, Address(0));
+        let frame = fake.frame(code, 3, bottom);
+        let interpreter = fake.interpreter(0);
+        fake.state(interpreter, 1, &[frame]);
+        assert_eq!(shown(&walk(&fake.found(), &[], &fake.image()).python, 0), [("f".to_owned(), 14)]);
+        let copy = fake.allocate(16);
+        fake.put32(frame, table.offsets.frame_code_copy, 1);
+        fake.put(frame, table.offsets.frame_instruction, copy.0 + 2 * 4);
+        let no_copy = walk(&fake.found(), &[], &fake.image());
+        assert_eq!(no_copy.python.states[0].end, FrameChainEnd::NOT_RECORDED);
+        let copies = pyst_memory::MemoryExt::read_address(&fake.image(), table.offsets.code_copies.of(code).unwrap());
+        let second = table.offsets.code_copies_first.of(copies.unwrap()).unwrap().checked_add(8).unwrap();
+        fake.put(second, Field(0), copy.0);
+        assert_eq!(shown(&walk(&fake.found(), &[], &fake.image()).python, 0), [("f".to_owned(), 15)], "{}", table.name);
+        fake.put32(frame, table.offsets.frame_code_copy, 2);
+        assert_eq!(walk(&fake.found(), &[], &fake.image()).python.states[0].end, FrameChainEnd::INVALID);
+    }
+}
+
+/// The frame below all others from 3.15 on is in no evaluation loop.
+#[test]
+fn the_frame_below_all_others_is_no_run_and_nothing_is_complete_without_it() {
+    let table = tables().into_iter().find(|table| table.offsets.thread_base_frame.get().is_some()).unwrap();
+    let mut fake = Fake::new(table);
+    let code = fake.code("f");
+    let bottom = fake.shim(code, Address(0));
+    let frame = fake.frame(code, 3, bottom);
+    let interpreter = fake.interpreter(0);
+    let state = fake.state(interpreter, 1, &[frame]);
+    let walked = walk(&fake.found(), &[], &fake.image());
+    assert_eq!(walked.diagnostics, []);
+    assert_eq!(walked.python.states[0].runs.iter().map(|run| run.anchor).collect::<Vec<_>>(), [Some(bottom)]);
+    // A thread before its first frame and after its last one is in it.
+    let base = pyst_memory::MemoryExt::read_u64(&fake.image(), table.offsets.thread_base_frame.of(state).unwrap());
+    fake.put(state, table.offsets.thread_current_frame, base.unwrap());
+    let idle = walk(&fake.found(), &[], &fake.image());
+    assert_eq!((idle.diagnostics.len(), idle.python.states[0].runs.len(), idle.unsettled), (0, 0, false));
+    // A shim that does not lead to its caller yet.
+    fake.put(state, table.offsets.thread_current_frame, frame.0);
+    fake.put(bottom, table.offsets.frame_previous, 0);
+    let cut = walk(&fake.found(), &[], &fake.image());
+    assert_eq!((cut.python.states[0].end, cut.unsettled), (FrameChainEnd::INVALID, true));
+}
+
 /// A small generator of the same numbers on every machine (xorshift).
 struct Numbers(u64);
 

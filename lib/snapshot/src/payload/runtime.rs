@@ -89,6 +89,12 @@ pub struct FoundRuntimeV1 {
 }
 
 impl FoundRuntimeV1 {
+    /// Whether the patch release is known.
+    #[must_use]
+    pub fn has_patch(&self) -> bool {
+        self.version_hex.to_be_bytes()[2] != 0xff
+    }
+
     /// The version as `sys.version` begins: `3.13.0`, `3.14.0rc2`; `3.13` where the patch release is unknown.
     #[must_use]
     pub fn version(&self) -> String {
@@ -99,7 +105,7 @@ impl FoundRuntimeV1 {
             0xc => format!("rc{}", level & 0xf),
             _ => String::new(),
         };
-        if patch == 0xff { format!("{major}.{minor}") } else { format!("{major}.{minor}.{patch}{phase}") }
+        if !self.has_patch() { format!("{major}.{minor}") } else { format!("{major}.{minor}.{patch}{phase}") }
     }
 }
 
