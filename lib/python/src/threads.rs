@@ -1,7 +1,7 @@
 //! Which thread of the process runs a thread state.
 
 use crate::evidence::{self, Verdict};
-use pyst_memory::Memory;
+use pyst_memory::{Memory, MemoryExt};
 use pyst_snapshot::payload::{PythonFrame, PythonRun, Thread};
 use pyst_snapshot::{Address, Ident, Range, Tid};
 use std::collections::HashMap;
@@ -71,7 +71,10 @@ impl<'a> ThreadIndex<'a> {
         let verdicts = if chains.is_empty() { Vec::new() } else { evidence::threads_of(&chains, self.threads, memory) };
         let mut verdicts = verdicts.into_iter();
         let runner = |claim: &Claim<'_>| {
-            let by_ident = || self.by_ident.get(&claim.ident.0).map_or(Runner::None, |tid| Runner::Thread(*tid));
+            let by_ident = || {
+                let known = self.by_ident.get(&claim.ident.0).copied();
+                known.or_else(|| self.by_descriptor(claim.ident, memory)).map_or(Runner::None, Runner::Thread)
+            };
             if !is_doubtful(claim) {
                 return by_ident();
             }
@@ -92,6 +95,24 @@ impl<'a> ThreadIndex<'a> {
             }
         };
         claims.iter().map(runner).collect()
+    }
+
+    /// The thread that glibc's descriptor at `ident` (`struct pthread` of x86_64) is of, for one whose registers could not
+    /// be had. Such a descriptor names itself twice, so nothing else is taken for one.
+    fn by_descriptor(&self, ident: Ident, memory: &dyn Memory) -> Option<Tid> {
+        const ITSELF: [u64; 2] = [0, 16];
+        const TID: u64 = 720;
+        if self.by_ident.len() >= self.threads.len() {
+            return None;
+        }
+        let at = |offset: u64| Address(ident.0).checked_add(offset);
+        let is_one = ITSELF.iter().all(|offset| {
+            at(*offset).and_then(|place| memory.read_u64(place).ok()).is_some_and(|itself| itself == ident.0)
+        });
+        let bytes = at(TID).filter(|_| is_one).and_then(|place| memory.read_array::<4>(place).ok())?;
+        let tid = *self.by_native_id.get(&u32::from_le_bytes(bytes).into())?;
+        let is_another = self.by_ident.values().any(|other| *other == tid);
+        (!is_another).then_some(tid)
     }
 
     /// The thread that runs a state. Where its frames have a trace on a thread's stack, that tells: before 3.13 a
@@ -168,6 +189,27 @@ mod tests {
         assert_eq!(without_stacks(&[(0x7000, true, 2), (0x9000, true, 3)]), [first, Runner::None]);
         let with_others = without_stacks(&[(0x7000, false, 2), (0x7000, true, 2), (0x8000, false, 1)]);
         assert!(matches!(with_others[..], [Runner::Unknown(_), one, Runner::Unknown(_)] if one == first));
+    }
+
+    #[test]
+    fn a_thread_without_registers_is_known_by_its_descriptor() {
+        let threads = [thread(101, Some(0x7000), None), thread(102, None, None)];
+        let frames = [PythonFrame { address: Address(0x1000), ..PythonFrame::default() }];
+        let runner = |itself: u64, tid: u32| {
+            let mut descriptor = vec![0; 1024];
+            descriptor[..8].copy_from_slice(&0x8000_u64.to_le_bytes());
+            descriptor[16..24].copy_from_slice(&itself.to_le_bytes());
+            descriptor[720..724].copy_from_slice(&tid.to_le_bytes());
+            let mut image = pyst_memory::Image::new();
+            image.extend([(Address(0x8000), descriptor.into())]);
+            let claim = Claim { ident: Ident(0x8000), of_main: true, frames: &frames };
+            ThreadIndex::new(&threads).by_evidence(&[claim], &image)[0]
+        };
+        // Ids are those of the target's own namespace.
+        assert_eq!(runner(0x8000, 2), Runner::Thread(Tid(102)));
+        assert_eq!(runner(0x8008, 2), Runner::None);
+        assert_eq!(runner(0x8000, 7), Runner::None);
+        assert_eq!(runner(0x8000, 1), Runner::None, "whose thread pointer is another");
     }
 
     #[test]
