@@ -13,12 +13,13 @@ import sys
 import threading
 import time
 
+from telling import WORK, frames_from, printable, write
+
 try:
     import faulthandler
 except ImportError:
     faulthandler = None  # Python 2.7
 
-WORK = os.environ["PYST_TARGET_DIR"]
 FOREVER = 1000000.0
 
 # So that a core that the kernel writes lies there.
@@ -48,43 +49,6 @@ def start(function, arguments=(), name=None):
     thread.daemon = True
     thread.start()
     return thread
-
-
-def printable(text):
-    """A text as the tools write it: lone surrogates, and in 2.7 bytes that are no UTF-8, escaped."""
-    if isinstance(text, bytes):
-        import codecs
-
-        def escape(error):
-            bad = bytearray(error.object[error.start : error.end])
-            return u"".join(u"\\udc%02x" % one for one in bad), error.end
-
-        codecs.register_error("escape-bytes", escape)
-        return text.decode("utf-8", "escape-bytes")
-    return text.encode("utf-8", "backslashreplace").decode("utf-8")
-
-
-def _position(frame):
-    for index, position in enumerate(frame.f_code.co_positions()):
-        if index == frame.f_lasti // 2:
-            return position
-    return (None, None, None, None)
-
-
-def frames_from(frame, speaker):
-    """The frames from `frame` outwards, outermost first. The speaker's own instruction moves on, so only its line counts."""
-    frames = []
-    while frame is not None:
-        code = frame.f_code
-        one = {"function": printable(code.co_name), "file": printable(code.co_filename), "line": frame.f_lineno}
-        if sys.version_info >= (3, 11):
-            one["qualname"] = printable(code.co_qualname)
-            if frame is not speaker:
-                _, one["end_line"], one["column"], one["end_column"] = _position(frame)
-        frames.append(one)
-        frame = frame.f_back
-    frames.reverse()
-    return frames
 
 
 def _snapshot():
@@ -122,11 +86,3 @@ def tell():
             }
         )
     write("account.json", json.dumps({"pid": os.getpid(), "version": sys.version.split()[0], "threads": threads}))
-
-
-def write(name, text):
-    """Creates a file in the target's folder, whole or not at all."""
-    path = os.path.join(WORK, name)
-    with open(path + ".part", "w") as out:
-        out.write(text)
-    os.rename(path + ".part", path)

@@ -8,6 +8,7 @@ mod memory;
 mod procfs;
 mod refusal;
 mod resident;
+mod stack;
 mod stop;
 
 use crate::error::CaptureError;

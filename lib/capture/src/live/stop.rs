@@ -12,6 +12,7 @@
 use super::copy::Copy;
 use super::maps;
 use super::resident::Resident;
+use super::stack::stack_at;
 use crate::registers::{self, RED_ZONE, SP};
 use crate::sys::{self, Report};
 use nix::errno::Errno;
@@ -20,7 +21,7 @@ use nix::sys::signal::{SigSet, Signal};
 use nix::unistd::Pid;
 use pyst_memory::RangeSet;
 use pyst_python::Walked;
-use pyst_snapshot::payload::{Diagnostic, FoundRuntime, Map, Python, Registers, Severity, Stack, Thread};
+use pyst_snapshot::payload::{Diagnostic, FoundRuntime, Map, Python, Registers, Severity, Thread};
 use pyst_snapshot::{Address, Range, Tid};
 use std::fs::File;
 use std::os::fd::AsFd;
@@ -29,16 +30,13 @@ use std::sync::mpsc::{self, Receiver, Sender};
 use std::time::{Duration, Instant, SystemTime};
 
 /// What of a stack is read at first: almost always all that is used of it.
-const FIRST_OF_STACK: u64 = 64 << 10;
+pub(crate) const FIRST_OF_STACK: u64 = 64 << 10;
 
 /// What of a stack is read at most.
 const MAX_STACK: u64 = 8 << 20;
 
 /// What of all stacks is read at most.
 const MAX_STACKS: u64 = 256 << 20;
-
-/// How far the kernel may have grown the main thread's stack downwards since the maps were read.
-const MAX_STACK_GROWTH: u64 = 8 << 20;
 
 /// How often threads are asked whether they have stopped when nothing says so.
 const REPORT_INTERVAL: Duration = Duration::from_millis(1);
@@ -223,31 +221,16 @@ fn give_stacks(traced: &[Traced], plan: &Plan) -> Vec<Thread> {
     for traced in traced.iter().filter(|traced| traced.state != State::Gone || traced.thread.state == Some(b'Z')) {
         let mut thread = traced.thread.clone();
         if plan.stacks {
-            let sp = thread.registers.as_ref().and_then(|registers| registers.get(SP));
-            thread.stack = sp.map(|sp| stack_at(Address(sp), &plan.maps, MAX_STACK.min(left)));
+            let registers = thread.registers.as_ref();
+            let pointer = registers.and_then(|registers| registers.thread_pointer);
+            let sp = registers.and_then(|registers| registers.get(SP));
+            thread.stack = sp.map(|sp| stack_at(Address(sp), pointer, &plan.maps, MAX_STACK.min(left)));
             left -= thread.stack.map_or(0, |stack| stack.read.len()).min(left);
         }
         threads.push(thread);
     }
     threads.sort_by_key(|thread| thread.tid);
     threads
-}
-
-/// The stack that `sp` points into, as far as it is used and at most `limit` bytes of it.
-fn stack_at(sp: Address, maps: &[Map], limit: u64) -> Stack {
-    let below = Address(sp.0.saturating_sub(RED_ZONE));
-    let mapping = maps::find(maps, sp).map(|map| map.range).or_else(|| grown_stack(sp, maps));
-    // A mapping that is newer than the maps: what is readable shows where it ends.
-    let mapping = mapping.unwrap_or(Range { start: below, end: Address(sp.0.saturating_add(FIRST_OF_STACK)) });
-    let start = below.max(mapping.start);
-    let end = Address(start.0.saturating_add(limit)).min(mapping.end);
-    Stack { mapping, read: Range { start, end: end.max(start) }, truncated: end < mapping.end }
-}
-
-fn grown_stack(sp: Address, maps: &[Map]) -> Option<Range> {
-    let above = maps.get(maps.partition_point(|map| map.range.start <= sp))?;
-    let grown = above.path.0 == b"[stack]" && above.range.start.0 - sp.0 < MAX_STACK_GROWTH;
-    grown.then_some(Range { start: Address(sp.0 & !4095), end: above.range.end })
 }
 
 /// Lets every thread go. Those that never stopped cannot be told to; the end of this thread frees them.

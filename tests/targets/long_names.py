@@ -1,0 +1,25 @@
+# coding: utf-8
+"""Names as long as somebody's generator makes them: a function, a qualified name and a file of some thousand characters, in one, two
+and four bytes a character where there is Unicode."""
+
+import sys
+import time
+
+import account
+
+
+def wait():
+    account.tell(); time.sleep(account.FOREVER)
+
+
+def call_through(number, letter, then):
+    name = "n%d_" % number + letter * 1500
+    source = "class %s:\n  def %s(self):\n    then()\n%s().%s()" % (name, name, name, name)
+    exec(compile(source, "/tmp/" + "/".join([letter * 100] * 20) + "/%d.py" % number, "exec"), {"then": then})
+
+
+letters = ["a", "é", "漢", "𝒳"] if sys.version_info >= (3,) else ["a"]
+then = wait
+for number, letter in enumerate(letters):
+    then = lambda number=number, letter=letter, then=then: call_through(number, letter, then)
+then()
