@@ -3,17 +3,24 @@
 use anyhow::{Context, Result, ensure};
 use nix::sys::signal::Signal;
 use pyst_tests::{
-    Child, Interpreter, Output, Pipeline, Report, Scenario, Target, grab, interpreters, report_of, wait_until,
+    Child, Interpreter, Output, Pipeline, Report, Scenario, Target, grab, interpreters, report_of, representatives,
+    wait_until,
 };
 use std::fs;
 use std::os::unix::fs::symlink;
 use std::process::Stdio;
 
+const NO_RUNTIME: &str = "before 3.7 nothing in the process says so";
+
 #[test]
 fn an_interpreter_that_is_starting_is_said_to_be_one() {
-    let scenario = Scenario::new("starting interpreter");
+    let scenario = Scenario::new("matrix: interpreter starting");
     for interpreter in interpreters() {
-        scenario.on(&interpreter.name, || {
+        if interpreter.version < (3, 7) {
+            scenario.has_none(&interpreter.name, NO_RUNTIME);
+            continue;
+        }
+        scenario.on(&format!("{}, live", interpreter.name), || {
             let (child, _folder) = starting(interpreter)?;
             check_phase(child.pid(), "interpreter-starting", "starting")
         });
@@ -38,9 +45,13 @@ fn starting(interpreter: &Interpreter) -> Result<(Child, tempfile::TempDir)> {
 
 #[test]
 fn an_interpreter_that_is_finalizing_is_said_to_be_one() {
-    let scenario = Scenario::new("finalizing interpreter");
+    let scenario = Scenario::new("matrix: interpreter finalizing");
     for interpreter in interpreters() {
-        scenario.on(&interpreter.name, || {
+        if interpreter.version < (3, 7) {
+            scenario.has_none(&interpreter.name, NO_RUNTIME);
+            continue;
+        }
+        scenario.on(&format!("{}, live", interpreter.name), || {
             let target = Target::start(interpreter, "finalizing.py", &["finalizing"])?;
             check_phase(target.pid(), "interpreter-finalizing", "shutting down")
         });
@@ -70,22 +81,9 @@ fn check_phase(pid: u32, code: &str, words: &str) -> Result<()> {
 }
 
 #[test]
-fn an_atexit_handler_is_a_stack_like_any_other() {
-    let scenario = Scenario::new("atexit handler");
-    for interpreter in interpreters() {
-        scenario.on(&interpreter.name, || {
-            let target = Target::start(interpreter, "finalizing.py", &["atexit"])?;
-            report_of([target.pid().to_string()])?.agrees_with(target.account())?;
-            Ok(())
-        });
-    }
-    scenario.finish();
-}
-
-#[test]
 fn a_target_that_was_stopped_stays_stopped_and_one_that_slept_sleeps() {
     let scenario = Scenario::new("state after capture");
-    for interpreter in interpreters() {
+    for interpreter in representatives() {
         scenario.on(&interpreter.name, || {
             let target = Target::start(interpreter, "eight_threads.py", &[])?;
             for _ in 0..5 {

@@ -36,6 +36,11 @@ impl Scenario {
         note(self.name, circumstance, "skipped", reason);
     }
 
+    /// Says that there is no such scenario under the circumstance named, and why: nothing was left out.
+    pub fn has_none(&self, circumstance: &str, reason: &str) {
+        note(self.name, circumstance, "none", reason);
+    }
+
     /// Writes a figure that was measured.
     pub fn figure(&self, circumstance: &str, figure: &str) {
         note(self.name, circumstance, "figure", figure);
@@ -55,7 +60,7 @@ impl Scenario {
 /// `tests/run` makes its table of.
 fn note(scenario: &str, circumstance: &str, outcome: &str, detail: &str) {
     let first = detail.lines().next().unwrap_or_default();
-    if outcome != "ok" {
+    if !matches!(outcome, "ok" | "none") {
         let _ = writeln!(std::io::stderr(), "{outcome}: {scenario}, {circumstance}: {first}");
     }
     let Some(path) = std::env::var_os("PYST_TEST_RESULTS") else { return };

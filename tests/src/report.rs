@@ -16,6 +16,9 @@ pub struct Report {
 /// A Python frame, of a report or of a target's account.
 #[derive(Clone, Debug, PartialEq, Eq, Deserialize)]
 pub struct Frame {
+    /// The interpreter that runs it; absent in the account of a target that has only one.
+    #[serde(default)]
+    pub interpreter_id: Option<u64>,
     /// `co_name`.
     pub function: String,
     /// `co_qualname`.
@@ -202,6 +205,9 @@ impl Frame {
     /// Whether `found` is the frame that this, of an account, tells of.
     fn says(&self, found: &Frame) -> bool {
         let known = |want: Option<u32>, have| want.is_none() || want == have;
+        if self.interpreter_id.is_some() && self.interpreter_id != found.interpreter_id {
+            return false;
+        }
         (&self.function, &self.qualname, &self.file, self.line)
             == (&found.function, &found.qualname, &found.file, found.line)
             && known(self.end_line, found.end_line)

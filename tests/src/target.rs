@@ -95,7 +95,7 @@ impl Target {
         prefix: &[&str],
     ) -> Result<Target> {
         let folder = tempfile::Builder::new().prefix("pyst-target-").tempdir_in(interpreter.temporary())?;
-        for (from, to) in [("account.py", "account.py"), (script, name)] {
+        for (from, to) in [("account.py", "account.py"), ("telling.py", "telling.py"), (script, name)] {
             fs::copy(targets_dir().join(from), folder.path().join(to)).with_context(|| format!("copying {from}"))?;
         }
         let inside = interpreter.inside(folder.path());
