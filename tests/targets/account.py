@@ -43,6 +43,10 @@ if sys.version_info < (3, 8):
     threading.Thread._set_ident = _note_tid
 
 
+# Of threads that threading has forgotten.
+tids = {}
+
+
 def start(function, arguments=(), name=None):
     """Starts a daemon thread."""
     thread = threading.Thread(target=function, args=arguments, name=name)
@@ -80,8 +84,8 @@ def tell():
         threads.append(
             {
                 "ident": ident,
-                "tid": thread.native_id if thread else None,
-                "name": printable(thread.name) if thread else None,
+                "tid": thread.native_id if thread else tids.get(ident),
+                "name": printable(thread.name) if thread else "",
                 "frames": frames_from(speaker or frame, speaker),
             }
         )

@@ -41,12 +41,6 @@ def sleep(level, interpreter, then=lambda: None):
 """
 
 
-def run(interpreter, code):
-    """Lets an interpreter run code; the frame that calls blocks on that line."""
-    failed = api.run_string(interpreter, BEGIN + code)
-    assert not failed, failed
-
-
 def number(interpreter):
     return int(interpreter)
 
@@ -59,25 +53,25 @@ def call():
     telling.part(1, {number(second)}); api.run_string({number(third)}, {BEGIN + f"sleep(2, {number(third)}, lambda: telling.together(3))"!r})
 call()
 """
-    telling.part(0, 0); run(second, inner)
+    telling.part(0, 0); api.run_string(second, BEGIN + inner)
 
 
 def sleeper(interpreter):
-    telling.part(0, 0); run(interpreter, f"sleep(1, {number(interpreter)})")
+    telling.part(0, 0); api.run_string(interpreter, BEGIN + f"sleep(1, {number(interpreter)})")
 
 
 def threads():
     made = [create() for _ in range(3)]
     account.start(sleeper, (made[0],))
     account.start(sleeper, (made[2],))
-    telling.part(0, 0); run(made[1], f"sleep(1, {number(made[1])}, lambda: telling.together(6))")
+    telling.part(0, 0); api.run_string(made[1], BEGIN + f"sleep(1, {number(made[1])}, lambda: telling.together(6))")
 
 
 def several_on_one():
     made = [create() for _ in range(4)]
     for interpreter in made[:3]:
-        run(interpreter, "")
-    telling.part(0, 0); run(made[3], f"sleep(1, {number(made[3])})")
+        api.run_string(interpreter, BEGIN)
+    telling.part(0, 0); api.run_string(made[3], BEGIN + f"sleep(1, {number(made[3])})")
 
 
 def several():
@@ -93,12 +87,12 @@ import threading
 threading.Thread(target=sleep, args=(0, {number(made)})).start()
 sleep(1, {number(made)}, lambda: telling.together(3))
 """
-    telling.part(0, 0); run(made, code)
+    telling.part(0, 0); api.run_string(made, BEGIN + code)
 
 
 def idle():
     made = [create() for _ in range(3)]
-    run(made[1], "x = 1")
+    api.run_string(made[1], BEGIN)
     telling.part(0, 0); telling.together(1); time.sleep(account.FOREVER)
 
 

@@ -16,13 +16,13 @@ WORK = os.environ["PYST_TARGET_DIR"]
 
 
 def printable(text):
-    """A text as the tools write it: lone surrogates, and in 2.7 bytes that are no UTF-8, escaped."""
+    """A text as the tools write it: lone surrogates escaped, as which 3 has bytes that are no UTF-8; those of 2.7 look the same."""
     if isinstance(text, bytes):
         import codecs
 
         def escape(error):
             bad = bytearray(error.object[error.start : error.end])
-            return u"".join(u"\\x%02x" % one for one in bad), error.end
+            return u"".join(u"\\udc%02x" % one for one in bad), error.end
 
         codecs.register_error("escape-bytes", escape)
         return text.decode("utf-8", "escape-bytes")

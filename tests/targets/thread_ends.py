@@ -16,6 +16,8 @@ class Last(object):
 
 
 def leave():
+    # By then it is no longer among threading's threads.
+    account.tids[threading.current_thread().ident] = threading.current_thread().native_id
     LOCAL.last = Last()
 
 

@@ -32,7 +32,10 @@ pub(crate) struct ThreadIndex<'a> {
     by_ident: HashMap<u64, Tid>,
     /// By the id in the target's own pid namespace.
     by_native_id: HashMap<u64, Tid>,
-    /// The mappings that stacks are in, ascending.
+    /// The thread pointers that lie on top of the stacks of their threads, ascending, each with the mapping of the stack. It may
+    /// hold other threads' stacks too: glibc 2.42 and later put no mapping of a guard between them.
+    tops: Vec<(Address, Range, Tid)>,
+    /// The mappings that the other stacks are in, ascending: the main thread's, and side stacks.
     stacks: Vec<(Range, Tid)>,
 }
 
@@ -42,10 +45,17 @@ impl<'a> ThreadIndex<'a> {
         let by_ident = threads.iter().filter_map(|thread| Some((pointer(thread)?.0, thread.tid))).collect();
         let native_id = |thread: &Thread| thread.namespace_tid.unwrap_or(thread.tid.0).into();
         let by_native_id = threads.iter().map(|thread| (native_id(thread), thread.tid)).collect();
-        let stack = |thread: &Thread| Some((thread.stack?.mapping, thread.tid));
-        let mut stacks: Vec<(Range, Tid)> = threads.iter().filter_map(stack).collect();
+        let (mut tops, mut stacks) = (Vec::new(), Vec::new());
+        for thread in threads {
+            let Some(mapping) = thread.stack.map(|stack| stack.mapping) else { continue };
+            match pointer(thread).filter(|pointer| mapping.contains(*pointer)) {
+                Some(top) => tops.push((top, mapping, thread.tid)),
+                None => stacks.push((mapping, thread.tid)),
+            }
+        }
+        tops.sort_unstable();
         stacks.sort_unstable();
-        ThreadIndex { threads, by_ident, by_native_id, stacks }
+        ThreadIndex { threads, by_ident, by_native_id, tops, stacks }
     }
 
     /// For each state the thread that runs it, in versions that keep nothing of frames on the C stack.
@@ -88,7 +98,7 @@ impl<'a> ThreadIndex<'a> {
                 _ if claim.of_main => by_ident(),
                 _ if self.threads.is_empty() => Runner::None,
                 Verdict::Several => Runner::Unknown("several threads have traces of its frames on their stacks"),
-                Verdict::Nowhere if self.stacks.is_empty() => Runner::Unknown(
+                Verdict::Nowhere if self.stacks.is_empty() && self.tops.is_empty() => Runner::Unknown(
                     "the stacks, which would tell, were not captured: take the snapshot without --python-only",
                 ),
                 Verdict::Nowhere => Runner::Unknown("no thread has a trace of its frames on its stack"),
@@ -124,8 +134,14 @@ impl<'a> ThreadIndex<'a> {
         anchored.or_else(by_ident).or_else(by_native_id)
     }
 
-    /// The one thread whose stack `address` is on. Stacks that share a mapping tell nothing.
+    /// The one thread whose stack `address` is on. Stacks that share a mapping tell nothing, unless their tops are known.
     fn by_stack(&self, address: Address) -> Option<Tid> {
+        let above = self.tops.partition_point(|(top, ..)| *top <= address);
+        if let Some((_, mapping, tid)) = self.tops.get(above)
+            && mapping.contains(address)
+        {
+            return Some(*tid);
+        }
         let after = self.stacks.partition_point(|(range, _)| range.start <= address);
         let (range, tid) = self.stacks.get(after.checked_sub(1)?)?;
         let shared = after.checked_sub(2).and_then(|before| self.stacks.get(before)).is_some_and(|(r, _)| r == range);
@@ -217,6 +233,18 @@ mod tests {
         let first = Runner::Thread(Tid(101));
         assert_eq!(without_stacks(&[(0x7000, false, 0), (0x7000, true, 2)]), [Runner::None, first]);
         assert_eq!(without_stacks(&[(0x7000, true, 0), (0x7000, true, 2)]), [Runner::None, first]);
+    }
+
+    #[test]
+    fn stacks_in_one_mapping_are_told_apart_by_the_thread_pointers_on_top_of_them() {
+        let shared = |tid, pointer, end| thread(tid, Some(pointer), Some((0x1000, end)));
+        // The mapping is stated up to the thread's own top where it was running, and whole in a core.
+        for ends in [[0x2000, 0x3000], [0x4000, 0x4000]] {
+            let index = ThreadIndex::new(&[shared(102, 0x2f00, ends[1]), shared(101, 0x1f00, ends[0])]);
+            assert_eq!(index.find(Ident(0x2f00), None, &[run(0x2800)]), Some(Tid(102)));
+            assert_eq!(index.find(Ident(0x2f00), None, &[run(0x1800)]), Some(Tid(101)));
+            assert_eq!(index.find(Ident(0x2f00), None, &[run(0x3800)]), Some(Tid(102)), "by its ident");
+        }
     }
 
     #[test]
