@@ -7,6 +7,7 @@ mod notes;
 
 use crate::error::CaptureError;
 use crate::finish::{self, Facts};
+use crate::live::stack::up_to_top;
 use crate::live::{LIVE_ARCH, maps};
 use crate::modules::{self, WithFiles};
 use crate::registers::{RED_ZONE, SP};
@@ -228,7 +229,7 @@ fn threads(notes: &Notes, maps: &[Map], crash: Option<(&ThreadNote, SignalNote)>
         .map(|note| Thread {
             tid: Tid(note.tid),
             crashed: crash.is_some_and(|(crashed, _)| crashed.tid == note.tid),
-            stack: note.registers.get(SP).and_then(|sp| stack_at(Address(sp), maps)),
+            stack: note.registers.get(SP).and_then(|sp| stack_at(Address(sp), note.registers.thread_pointer, maps)),
             registers: Some(note.registers.clone()),
             ..Thread::default()
         })
@@ -238,8 +239,8 @@ fn threads(notes: &Notes, maps: &[Map], crash: Option<(&ThreadNote, SignalNote)>
     threads
 }
 
-fn stack_at(sp: Address, maps: &[Map]) -> Option<Stack> {
-    let mapping = maps::find(maps, sp)?.range;
+fn stack_at(sp: Address, thread_pointer: Option<Address>, maps: &[Map]) -> Option<Stack> {
+    let mapping = up_to_top(maps::find(maps, sp)?.range, sp, thread_pointer);
     let start = Address(sp.0.saturating_sub(RED_ZONE)).max(mapping.start);
     Some(Stack { mapping, read: Range { start, end: mapping.end }, truncated: false })
 }

@@ -8,7 +8,7 @@ mod memory;
 mod procfs;
 mod refusal;
 mod resident;
-mod stack;
+pub(crate) mod stack;
 mod stop;
 
 use crate::error::CaptureError;

@@ -240,7 +240,8 @@ mod tests {
         let shared = |tid, pointer, end| thread(tid, Some(pointer), Some((0x1000, end)));
         // The mapping is stated up to the thread's own top where it was running, and whole in a core.
         for ends in [[0x2000, 0x3000], [0x4000, 0x4000]] {
-            let index = ThreadIndex::new(&[shared(102, 0x2f00, ends[1]), shared(101, 0x1f00, ends[0])]);
+            let threads = [shared(102, 0x2f00, ends[1]), shared(101, 0x1f00, ends[0])];
+            let index = ThreadIndex::new(&threads);
             assert_eq!(index.find(Ident(0x2f00), None, &[run(0x2800)]), Some(Tid(102)));
             assert_eq!(index.find(Ident(0x2f00), None, &[run(0x1800)]), Some(Tid(101)));
             assert_eq!(index.find(Ident(0x2f00), None, &[run(0x3800)]), Some(Tid(102)), "by its ident");

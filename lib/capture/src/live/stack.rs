@@ -13,20 +13,25 @@ const SIZE_OF_THREAD: u64 = 4096;
 const MAX_STACK_GROWTH: u64 = 8 << 20;
 
 /// The stack that `sp` points into, as far as it is used and at most `limit` bytes of it.
-///
-/// glibc 2.42 and later guard stacks without a mapping of its own for the guard, so that the stacks of several threads may be one
-/// mapping. What `thread_pointer` points to lies on top of a thread's stack: behind it another stack begins.
 pub(crate) fn stack_at(sp: Address, thread_pointer: Option<Address>, maps: &[Map], limit: u64) -> Stack {
     let below = Address(sp.0.saturating_sub(RED_ZONE));
     let mapping = maps::find(maps, sp).map(|map| map.range).or_else(|| grown_stack(sp, maps));
     // A mapping that is newer than the maps: what is readable shows where it ends.
     let mapping = mapping.unwrap_or(Range { start: below, end: Address(sp.0.saturating_add(FIRST_OF_STACK)) });
-    let top = thread_pointer.filter(|top| *top > sp && mapping.contains(*top));
-    let top = top.map_or(mapping.end, |top| Address((top.0 | 4095).saturating_add(1 + SIZE_OF_THREAD)));
-    let mapping = Range { start: mapping.start, end: mapping.end.min(top) };
+    let mapping = up_to_top(mapping, sp, thread_pointer);
     let start = below.max(mapping.start);
     let end = Address(start.0.saturating_add(limit)).min(mapping.end);
     Stack { mapping, read: Range { start, end: end.max(start) }, truncated: end < mapping.end }
+}
+
+/// What of a mapping may be the stack of a thread.
+///
+/// glibc 2.42 and later guard stacks without a mapping of its own for the guard, so that the stacks of several threads may be one
+/// mapping. What `thread_pointer` points to lies on top of a thread's stack: behind it another stack begins.
+pub(crate) fn up_to_top(mapping: Range, sp: Address, thread_pointer: Option<Address>) -> Range {
+    let top = thread_pointer.filter(|top| *top > sp && mapping.contains(*top));
+    let top = top.map_or(mapping.end, |top| Address((top.0 | 4095).saturating_add(1 + SIZE_OF_THREAD)));
+    Range { start: mapping.start, end: mapping.end.min(top) }
 }
 
 fn grown_stack(sp: Address, maps: &[Map]) -> Option<Range> {
