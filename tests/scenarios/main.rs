@@ -16,6 +16,7 @@ mod golden;
 mod lifecycle;
 mod matrix;
 mod merge;
+mod native;
 mod oracles;
 mod random;
 mod replay;

@@ -28,6 +28,11 @@ impl Child {
         self.child.id()
     }
 
+    /// Its standard output, if that is a pipe nobody took yet.
+    pub fn take_stdout(&mut self) -> Option<std::process::ChildStdout> {
+        self.child.stdout.take()
+    }
+
     /// Its exit status, once it has ended.
     pub fn ended(&mut self) -> Option<ExitStatus> {
         self.child.try_wait().ok().flatten()

@@ -6,6 +6,7 @@ use crate::tools_dir;
 use anyhow::{Context, Result};
 use serde::Deserialize;
 use std::collections::BTreeMap;
+use std::path::Path;
 use std::process::Command;
 
 /// A physical frame, as gdb finds it.
@@ -37,15 +38,52 @@ pub struct GdbCall {
 /// # Errors
 /// gdb fails.
 pub fn native_stacks(interpreter: &Interpreter, pid: u32) -> Result<BTreeMap<u32, Vec<GdbFrame>>> {
-    let out = tempfile::NamedTempFile::new()?;
-    let mut gdb = Command::new("gdb");
-    gdb.args(["-nx", "-batch", "-iex", "set debuginfod enabled off", "-iex", "set auto-load off"]);
+    let mut gdb = gdb();
     if let Some(root) = &interpreter.root {
         // The target's loader names libraries as it sees them; gdb would take this machine's own.
         gdb.arg("-iex").arg(format!("set sysroot {}", root.display())).arg(interpreter.host_exe());
     }
-    gdb.arg("-p").arg(pid.to_string()).arg("-x").arg(tools_dir().join("native_stacks.py"));
-    gdb.env("PYST_GDB_OUT", out.path());
+    gdb.arg("-p").arg(pid.to_string());
+    stacks(gdb)
+}
+
+/// The native stacks of any process, by tid, outermost frame first. In the same stop gdb writes a core to `core`, if that is given.
+///
+/// # Errors
+/// gdb fails.
+pub fn native_stacks_of_process(pid: u32, core: Option<&Path>) -> Result<BTreeMap<u32, Vec<GdbFrame>>> {
+    let mut gdb = gdb();
+    gdb.args(["-iex", "set backtrace past-main on"]).arg("-p").arg(pid.to_string());
+    if let Some(core) = core {
+        gdb.env("PYST_GDB_CORE", core);
+    }
+    stacks(gdb)
+}
+
+/// The native stacks in a core of `exe`. `program` is the gdb that knows the core's architecture.
+///
+/// # Errors
+/// gdb fails.
+pub fn native_stacks_of_core(program: &str, exe: &Path, core: &Path) -> Result<BTreeMap<u32, Vec<GdbFrame>>> {
+    let mut gdb = gdb();
+    if program != "gdb" {
+        let arguments: Vec<_> = gdb.get_args().map(ToOwned::to_owned).collect();
+        gdb = Command::new(program);
+        gdb.args(arguments);
+    }
+    gdb.args(["-iex", "set backtrace past-main on"]).arg(exe).arg(core);
+    stacks(gdb)
+}
+
+fn gdb() -> Command {
+    let mut gdb = Command::new("gdb");
+    gdb.args(["-nx", "-batch", "-iex", "set debuginfod enabled off", "-iex", "set auto-load off"]);
+    gdb
+}
+
+fn stacks(mut gdb: Command) -> Result<BTreeMap<u32, Vec<GdbFrame>>> {
+    let out = tempfile::NamedTempFile::new()?;
+    gdb.arg("-x").arg(tools_dir().join("native_stacks.py")).env("PYST_GDB_OUT", out.path());
     let output = run(&mut gdb)?;
     let mut stacks: BTreeMap<u32, Vec<GdbFrame>> =
         serde_json::from_slice(&std::fs::read(out.path())?).with_context(|| format!("gdb: {}", output.stderr))?;

@@ -14,15 +14,17 @@ mod cores;
 mod gdb;
 mod interpreters;
 mod outcome;
+mod program;
 mod report;
 mod target;
 mod tools;
 
 pub use children::{Child, Output, run, run_with_input, wait_until};
 pub use cores::{gcore, kernel_core, kernel_cores_are_files};
-pub use gdb::{GdbCall, GdbFrame, native_stacks};
+pub use gdb::{GdbCall, GdbFrame, native_stacks, native_stacks_of_core, native_stacks_of_process};
 pub use interpreters::{Interpreter, cache, interpreters, missing, representatives};
 pub use outcome::Scenario;
+pub use program::{Program, build};
 pub use report::{Frame, Report, Thread};
 pub use target::{Account, AccountThread, Dump, Target};
 pub use tools::{Pipeline, Tool, analyse, grab, report_of, tool};

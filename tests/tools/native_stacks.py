@@ -1,6 +1,6 @@
 """Run by gdb: writes the physical native frames of every thread to $PYST_GDB_OUT as JSON, innermost first.
 
-The oracle of the native side. The tail calls that gdb makes up have no frame and are left out; inlined calls are told with the
+With $PYST_GDB_CORE it also writes a core there. The oracle of the native side. The tail calls that gdb makes up have no frame and are left out; inlined calls are told with the
 frame they are in.
 """
 
@@ -27,5 +27,7 @@ for inferior in gdb.inferiors():
                 calls = []
             frame = frame.older()
         stacks[thread.ptid[1] or thread.ptid[0]] = frames
+if "PYST_GDB_CORE" in os.environ:
+    gdb.execute("gcore " + os.environ["PYST_GDB_CORE"], to_string=True)
 with open(os.environ["PYST_GDB_OUT"], "w") as out:
     json.dump(stacks, out)

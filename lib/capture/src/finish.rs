@@ -13,6 +13,7 @@ use pyst_elf::{
     WithoutCalls,
 };
 use pyst_memory::{Image, Memory, Recorder};
+use pyst_native::Evidence;
 use pyst_snapshot::payload::{
     Blocking, Capture, Diagnostic, Diagnostics, Map, Maps, Module, Modules, Native, NativeStack, Process, Runtime,
     Severity, Stack, StackEnd, Stage, Thread, Threads,
@@ -46,7 +47,7 @@ pub(crate) fn finish(facts: Facts<'_>, options: &Options) -> Result<Snapshot, Ca
     let mut used = Used::default();
     used.0.extend(runtime.found.as_ref().and_then(|found| found.module).map(ModuleId));
     if !options.python_only {
-        used.find(&threads, &capture, &memory, loaded);
+        used.find(&threads, &capture, maps, &memory, loaded);
     }
     let (modules, ids) = used.modules(&loaded.modules);
     if runtime.found.is_none() {
@@ -62,15 +63,24 @@ pub(crate) fn finish(facts: Facts<'_>, options: &Options) -> Result<Snapshot, Ca
     }
 
     let recorder = Recorder::new(&memory);
+    let mut mappings = BTreeSet::new();
     let answers = if options.python_only {
         Default::default()
     } else {
         let files = Renumbered { files: &loaded.files, ids: &ids, debug_info: options.debug_info };
         let files = FileRecorder::new(files);
         let table = ModuleTable::new(&modules);
-        let unwound = pyst_native::unwind(&threads, capture.arch, &recorder, &table, &files);
+        let unwound = pyst_native::unwind(Evidence {
+            arch: capture.arch,
+            threads: &threads,
+            maps,
+            memory: &recorder,
+            modules: &table,
+            files: &files,
+        });
         keep_stacks(&threads, &unwound.native, maps, &memory, &recorder);
         diagnose_stacks(&threads, &unwound.native, capture.blocking, &mut diagnostics);
+        mappings = unwound.mappings;
         files.into_payloads()
     };
     let python = runtime.found.as_ref().map(|found| pyst_python::walk(found, &threads.threads, &recorder).python);
@@ -79,7 +89,7 @@ pub(crate) fn finish(facts: Facts<'_>, options: &Options) -> Result<Snapshot, Ca
         .map(|python| source::read(&python, &paths, process.started_at_ns, capture.captured_at_ns));
 
     let image = recorder.into_image();
-    let maps = Maps { maps: recorded_maps(maps, &image) };
+    let maps = Maps { maps: recorded_maps(maps, &image, &mappings) };
     let complete = diagnostics.iter().all(|diagnostic| diagnostic.severity < Severity::LOSS);
     let mut snapshot = Snapshot::default();
     snapshot.append(&Capture { complete, ..capture })?;
@@ -126,9 +136,17 @@ struct Used(BTreeSet<ModuleId>);
 
 impl Used {
     /// Unwinds once for nothing but the modules that are asked.
-    fn find(&mut self, threads: &Threads, capture: &Capture, memory: &dyn Memory, loaded: &LoadedModules) {
+    fn find(
+        &mut self,
+        threads: &Threads,
+        capture: &Capture,
+        maps: &[Map],
+        memory: &dyn Memory,
+        loaded: &LoadedModules,
+    ) {
         let files = FileRecorder::new(WithoutCalls(&loaded.files));
-        let unwound = pyst_native::unwind(threads, capture.arch, memory, &loaded.table, &files);
+        let (arch, modules) = (capture.arch, &loaded.table);
+        let unwound = pyst_native::unwind(Evidence { arch, threads, maps, memory, modules, files: &files });
         let frames = unwound.native.stacks.iter().flat_map(|stack| &stack.frames);
         self.0.extend(frames.filter_map(|frame| frame.module).map(ModuleId));
         let RecordedAnswers { unwind, symbols, .. } = files.into_payloads();
@@ -284,8 +302,8 @@ fn diagnose_stacks(threads: &Threads, native: &Native, blocking: Blocking, diagn
     }
 }
 
-/// Those of `maps` that hold a byte of `image`.
-fn recorded_maps(maps: &[Map], image: &Image<'_>) -> Vec<Map> {
+/// Those of `maps` that hold a byte of `image`, and those that were asked about.
+fn recorded_maps(maps: &[Map], image: &Image<'_>, asked: &BTreeSet<Address>) -> Vec<Map> {
     let segments: Vec<Range> = image
         .segments()
         .map(|(start, bytes)| Range { start, end: Address(start.0.saturating_add(bytes.len() as u64)) })
@@ -294,5 +312,5 @@ fn recorded_maps(maps: &[Map], image: &Image<'_>) -> Vec<Map> {
         let first = segments.partition_point(|segment| segment.end <= map.range.start);
         segments.get(first).is_some_and(|segment| segment.start < map.range.end)
     };
-    maps.iter().filter(holds_any).cloned().collect()
+    maps.iter().filter(|map| holds_any(map) || asked.contains(&map.range.start)).cloned().collect()
 }

@@ -2,6 +2,7 @@
 
 mod copy;
 mod files;
+mod leads;
 mod look;
 pub(crate) mod maps;
 mod memory;

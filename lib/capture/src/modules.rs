@@ -281,6 +281,16 @@ impl<M: Memory> WithFiles<'_, M> {
         (count > 0).then_some(count)
     }
 
+    /// What is mapped nowhere was not merely left out.
+    fn why(&self, address: Address, error: ReadError) -> ReadError {
+        let is_mapped = crate::live::maps::find(self.maps, address).is_some();
+        if is_mapped {
+            error
+        } else {
+            ReadError::Unreadable(Range { start: address, end: address.checked_add(1).unwrap_or(address) })
+        }
+    }
+
     /// Fills the start of `buffer` from the memory, up to the end of a page, and says how much that was.
     fn read_memory(&self, address: Address, buffer: &mut [u8]) -> Result<usize, ReadError> {
         let in_page = usize::try_from(4096 - address.0 % 4096).unwrap_or(4096).min(buffer.len());
@@ -298,7 +308,7 @@ impl<M: Memory> Memory for WithFiles<'_, M> {
         while !rest.is_empty() {
             let got = match self.read_memory(at, rest) {
                 Ok(got) => got,
-                Err(_) => self.read_file(at, rest).ok_or(error)?,
+                Err(_) => self.read_file(at, rest).ok_or_else(|| self.why(at, error))?,
             };
             at = at.checked_add(got as u64).ok_or(error)?;
             rest = rest.get_mut(got..).unwrap_or_default();

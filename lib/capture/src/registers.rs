@@ -7,6 +7,9 @@ use pyst_snapshot::payload::{Register, Registers};
 /// DWARF number of the stack pointer on x86_64.
 pub(crate) const SP: u16 = 7;
 
+/// DWARF number of the program counter on x86_64.
+pub(crate) const PC: u16 = 16;
+
 /// How many words `struct user_regs_struct` has on x86_64.
 pub(crate) const WORDS: usize = 27;
 

@@ -1,7 +1,7 @@
 //! Call frame information: which CIE and FDE cover an svma.
 //!
 //! `.eh_frame_hdr`, a sorted table, answers almost always. Where it is missing, damaged or does not list the svma, every
-//! FDE of `.eh_frame` is indexed, then every one of `.debug_frame`.
+//! FDE of `.eh_frame` is indexed, then every one of `.debug_frame`, which strip moves to the debug file.
 
 use crate::file::ElfFile;
 use crate::seam::CfiEntry;
@@ -14,12 +14,16 @@ use object::elf;
 use object::read::elf::ProgramHeader as _;
 use pyst_snapshot::Svma;
 use pyst_snapshot::payload::CfiSection;
+use std::cell::Cell;
 
 /// The longest CIE or FDE that is believed, in bytes. The longest real ones describe interpreter loops, in a few KiB.
 const MAX_ENTRY: usize = 1 << 20;
 
 /// The longest CIE that is believed, in bytes, while every FDE is looked at: each has its CIE parsed again.
 const MAX_INDEXED_CIE: usize = 1 << 10;
+
+/// The most that `.debug_frame` is unpacked to, in bytes: a hundred times what the largest programs have.
+const MAX_UNPACKED: u64 = 256 << 20;
 
 /// The size of a pointer, in bytes.
 const ADDRESS_SIZE: u8 = 8;
@@ -51,7 +55,8 @@ impl ElfFile {
     /// The CIE and FDE that cover `svma`.
     #[must_use]
     pub fn cfi(&self, svma: Svma) -> Option<CfiEntry> {
-        self.cfi_by_table(svma).or_else(|| self.cfi_by_index(svma))
+        let own = self.cfi_by_table(svma).or_else(|| self.cfi_by_index(svma));
+        own.or_else(|| self.cfi_of_debug_file(svma))
     }
 
     fn cfi_by_table(&self, svma: Svma) -> Option<CfiEntry> {
@@ -69,6 +74,11 @@ impl ElfFile {
             CfiSection::DEBUG_FRAME => self.debug_frame()?.debug_frame_entry(fde.offset),
             _ => self.eh_frame()?.eh_frame_entry(fde.offset),
         }
+    }
+
+    fn cfi_of_debug_file(&self, svma: Svma) -> Option<CfiEntry> {
+        let debug = self.debug.as_deref()?;
+        debug.cfi_by_index(svma).filter(|entry| entry.section == CfiSection::DEBUG_FRAME)
     }
 
     fn index_cfi(&self) -> CfiIndex {
@@ -105,11 +115,15 @@ impl ElfFile {
         Some(CfiBytes { svma, bytes: self.bytes_from(Svma(svma))? })
     }
 
-    /// `.debug_frame`, unless it is compressed. Its entries are named by their offset.
+    /// `.debug_frame`. Its entries are named by their offset.
     fn debug_frame(&self) -> Option<CfiBytes<'_>> {
         let (header, bytes) = self.section_bytes(b".debug_frame")?;
-        let compressed = header.sh_flags.get(LE).0 & elf::SHF_COMPRESSED.0 != 0;
-        (!compressed).then_some(CfiBytes { svma: 0, bytes })
+        if header.sh_flags.get(LE).0 & elf::SHF_COMPRESSED.0 == 0 {
+            return Some(CfiBytes { svma: 0, bytes });
+        }
+        let unpack = || Some(self.unpacked(b".debug_frame", &Cell::new(MAX_UNPACKED))?.into_owned());
+        let bytes = self.unpacked_debug_frame.get_or_init(unpack).as_deref()?;
+        Some(CfiBytes { svma: 0, bytes })
     }
 }
 

@@ -34,6 +34,8 @@ pub struct ElfFile {
     content: Content,
     segments: Vec<LoadSegment>,
     pub(crate) cfi_index: OnceCell<CfiIndex>,
+    /// `.debug_frame`, where it is compressed.
+    pub(crate) unpacked_debug_frame: OnceCell<Option<Vec<u8>>>,
     /// What was stripped from it.
     pub(crate) debug: Option<Box<ElfFile>>,
     /// What its debug information shares with that of other files (dwz).
@@ -108,8 +110,14 @@ impl ElfFile {
     }
 
     fn parse(content: Content) -> Result<ElfFile, ElfError> {
-        let mut file =
-            ElfFile { content, segments: Vec::new(), cfi_index: OnceCell::new(), debug: None, supplement: None };
+        let mut file = ElfFile {
+            content,
+            segments: Vec::new(),
+            cfi_index: OnceCell::new(),
+            unpacked_debug_frame: OnceCell::new(),
+            debug: None,
+            supplement: None,
+        };
         let ident = file.data().first_chunk::<16>().ok_or(ElfError::NotElf)?;
         match ident {
             [0x7f, b'E', b'L', b'F', 2, 1, ..] => {}

@@ -15,6 +15,7 @@ mod demangle;
 mod diagnose;
 mod epilogue;
 mod expression;
+mod mapped;
 mod names;
 mod registers;
 mod replay;
@@ -25,4 +26,4 @@ mod trampoline;
 mod walk;
 
 pub use replay::unwind_from_snapshot;
-pub use walk::{MAX_FRAMES, Unwound, unwind};
+pub use walk::{Evidence, MAX_FRAMES, Unwound, unwind};

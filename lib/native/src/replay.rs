@@ -1,9 +1,9 @@
 //! Unwinds from a snapshot alone.
 
-use crate::walk::{Unwound, unwind};
+use crate::walk::{Evidence, Unwound, unwind};
 use pyst_elf::{Fallback, Files, ModuleTable, RecordedFiles};
 use pyst_memory::Image;
-use pyst_snapshot::payload::{Capture, Diagnostic, Modules, Native, Severity, Threads};
+use pyst_snapshot::payload::{Capture, Diagnostic, Maps, Modules, Native, Severity, Threads};
 use pyst_snapshot::{Payload, PayloadError, Snapshot};
 
 /// The native stacks of a snapshot. Questions that it has no answer to go to `local` files, if there are any.
@@ -23,11 +23,16 @@ pub fn unwind_from_snapshot(snapshot: &Snapshot, local: Option<&dyn Files>) -> (
     diagnostics.extend(errors.iter().map(unusable));
 
     let modules = ModuleTable::new(&modules);
+    let mut maps = snapshot.get::<Maps>().ok().flatten().unwrap_or_default();
+    maps.maps.sort_by_key(|map| map.range);
+    let arch = capture.arch;
+    let evidence =
+        |files| Evidence { arch, threads: &threads, maps: &maps.maps, memory: &memory, modules: &modules, files };
     let unwound = match local {
-        Some(local) => unwind(&threads, capture.arch, &memory, &modules, &Fallback(recorded, local)),
-        None => unwind(&threads, capture.arch, &memory, &modules, &recorded),
+        Some(local) => unwind(evidence(&Fallback(recorded, local))),
+        None => unwind(evidence(&recorded)),
     };
-    let Unwound { native, diagnostics: more } = unwound;
+    let Unwound { native, diagnostics: more, .. } = unwound;
     diagnostics.extend(more);
     (native, diagnostics)
 }

@@ -2,6 +2,7 @@
 
 use crate::callee::follows_call;
 use crate::epilogue;
+use crate::mapped::Mapped;
 use crate::registers::{RBP, RIP, RSP, RegisterFile};
 use crate::row::{Row, Scratch, compile};
 use crate::rules::{self, Failure};
@@ -66,6 +67,7 @@ pub(crate) struct Stepper<'a> {
     pub(crate) memory: &'a dyn Memory,
     pub(crate) modules: &'a ModuleTable,
     pub(crate) files: &'a dyn Files,
+    pub(crate) mapped: Mapped<'a>,
     rows: HashMap<(ModuleId, Svma), Covered>,
     scratch: Scratch,
 }
@@ -80,8 +82,13 @@ enum Covered {
 }
 
 impl<'a> Stepper<'a> {
-    pub(crate) fn new(memory: &'a dyn Memory, modules: &'a ModuleTable, files: &'a dyn Files) -> Stepper<'a> {
-        Stepper { memory, modules, files, rows: HashMap::new(), scratch: Scratch::new_in() }
+    pub(crate) fn new(
+        memory: &'a dyn Memory,
+        modules: &'a ModuleTable,
+        files: &'a dyn Files,
+        mapped: Mapped<'a>,
+    ) -> Stepper<'a> {
+        Stepper { memory, modules, files, mapped, rows: HashMap::new(), scratch: Scratch::new_in() }
     }
 
     /// The caller of `frame`.
@@ -94,7 +101,7 @@ impl<'a> Stepper<'a> {
             Covered::NotRecorded => Stepped::ended(StackEnd::NOT_RECORDED),
             Covered::Row(_) => self.by_trampoline(frame, stack),
             Covered::Not if trampoline::is_at(frame.pc(), self.memory) => self.by_trampoline(frame, stack),
-            Covered::Not if self.is_bad_call(frame, located.is_some()) => self.by_bad_call(frame, stack),
+            Covered::Not if self.is_bad_call(frame) => self.by_bad_call(frame, stack),
             Covered::Not => {
                 let end = if located.is_some() { StackEnd::NO_CFI } else { StackEnd::NO_MODULE };
                 let stepped = self.by_epilogue(frame, stack).or_else(|| self.by_frame_pointer(frame, stack));
@@ -155,10 +162,9 @@ impl<'a> Stepper<'a> {
     }
 
     /// Whether pc came from a call through a wild pointer. Its frame has nothing but the return address. Code that is
-    /// mapped in no module, as a JIT makes it, can be read or was not recorded, and is no such thing.
-    fn is_bad_call(&self, frame: &Frame, in_module: bool) -> bool {
-        let unmapped = || matches!(self.memory.read_array::<1>(frame.pc()), Err(ReadError::Unreadable(_)));
-        frame.is_exact() && !in_module && (frame.pc().is_null() || unmapped())
+    /// mapped in no module, as a JIT makes it, is no such thing.
+    fn is_bad_call(&self, frame: &Frame) -> bool {
+        frame.is_exact() && (frame.pc().is_null() || self.mapped.is_code(frame.pc()) == Some(false))
     }
 
     fn by_bad_call(&self, frame: &Frame, stack: Option<&Stack>) -> Stepped {
@@ -189,8 +195,7 @@ impl<'a> Stepper<'a> {
             return Some(Stepped::ended(StackEnd::STACK_DID_NOT_GROW));
         }
         // After a call that never returns stands another function, whose first instruction may be a return.
-        let called = follows_call(return_address, self.memory);
-        if !return_address.is_null() && called != Some(true) && !self.returns_to(return_address) {
+        if !return_address.is_null() && !self.returns_to(return_address) {
             return None;
         }
         let caller = self.accept(Frame { registers, found_by: FoundBy::EPILOGUE });
@@ -223,10 +228,15 @@ impl<'a> Stepper<'a> {
         Some(Stepped { cfa: Some(cfa), trampoline: false, caller })
     }
 
-    /// Whether a value found without CFI is a return address: in a module, and after a call as far as one can see.
+    /// Whether a value found without CFI is a return address: in code, and after a call as far as one can see. In code that
+    /// is in no file one must see it.
     fn returns_to(&self, address: Address) -> bool {
         let lookup = Address(address.0.wrapping_sub(1));
-        self.modules.locate(lookup).is_some() && follows_call(address, self.memory).unwrap_or(true)
+        let in_module = self.modules.locate(lookup).is_some();
+        match self.mapped.is_code(lookup) {
+            Some(false) => false,
+            _ => follows_call(address, self.memory).unwrap_or(in_module),
+        }
     }
 
     /// A caller that CFI named, unless its pc cannot be code.
@@ -239,8 +249,7 @@ impl<'a> Stepper<'a> {
         if pc.is_null() {
             return Err(StackEnd::ZERO_RETURN_ADDRESS);
         }
-        let unmapped = || matches!(self.memory.read_array::<1>(pc), Err(ReadError::Unreadable(_)));
-        if self.modules.locate(frame.lookup()).is_none() && unmapped() {
+        if self.mapped.is_code(frame.lookup()) == Some(false) {
             return Err(StackEnd::NO_MODULE);
         }
         Ok(frame)

@@ -1,19 +1,38 @@
 //! Walks the stacks of all threads.
 
 use crate::diagnose::{diagnose, lacking};
+use crate::mapped::Mapped;
 use crate::names::Names;
 use crate::registers::{RegisterFile, is_callee_saved};
 use crate::step::{Frame, Stepper};
 use pyst_elf::{Files, ModuleId, ModuleTable};
 use pyst_memory::Memory;
-use pyst_snapshot::Svma;
 use pyst_snapshot::payload::{
-    Arch, Diagnostic, FoundBy, Native, NativeFrame, NativeStack, Severity, StackEnd, Thread, Threads,
+    Arch, Diagnostic, FoundBy, Map, Native, NativeFrame, NativeStack, Severity, StackEnd, Thread, Threads,
 };
-use std::collections::HashSet;
+use pyst_snapshot::{Address, Svma};
+use std::collections::{BTreeSet, HashSet};
 
 /// The most frames a thread is shown with. A stack of 8 MiB holds about as many of the smallest that call anything.
 pub const MAX_FRAMES: usize = 1 << 16;
+
+/// What the stacks are made out from.
+#[derive(Clone, Copy)]
+pub struct Evidence<'a> {
+    /// The target's instruction set.
+    pub arch: Arch,
+    /// The threads with their registers.
+    pub threads: &'a Threads,
+    /// The mappings, ascending; those at least that were asked about when the snapshot was taken.
+    pub maps: &'a [Map],
+    /// The target's memory: the stack bytes must be there. Code is read too, a few bytes and only where no CFI covers a pc;
+    /// code that is not to be had is taken for what it seems to be.
+    pub memory: &'a dyn Memory,
+    /// The modules.
+    pub modules: &'a ModuleTable,
+    /// Their files.
+    pub files: &'a dyn Files,
+}
 
 /// The stacks, and what is to be said of them.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
@@ -22,21 +41,22 @@ pub struct Unwound {
     pub native: Native,
     /// What went wrong.
     pub diagnostics: Vec<Diagnostic>,
+    /// The first address of each mapping that was asked about: to unwind again, these must be there.
+    pub mappings: BTreeSet<Address>,
 }
 
 /// Unwinds every thread and names its frames. A thread without registers gets a stack of no frames.
-///
-/// The stack bytes must be in `memory`. Code is read too, a few bytes and only where no CFI covers a pc; code that is not
-/// to be had is taken for what it seems to be.
-pub fn unwind(threads: &Threads, arch: Arch, memory: &dyn Memory, modules: &ModuleTable, files: &dyn Files) -> Unwound {
+pub fn unwind(evidence: Evidence<'_>) -> Unwound {
+    let Evidence { arch, threads, maps, memory, modules, files } = evidence;
     if arch != Arch::X86_64 {
         let message = format!("native stacks of {} are not unwound by this version", arch.name());
         let diagnostic = Diagnostic::new(Severity::LOSS, "unsupported-architecture", message);
-        return Unwound { native: Native::default(), diagnostics: vec![diagnostic] };
+        return Unwound { diagnostics: vec![diagnostic], ..Unwound::default() };
     }
-    let mut stepper = Stepper::new(memory, modules, files);
+    let mut stepper = Stepper::new(memory, modules, files, Mapped::new(maps, memory));
     let walks: Vec<Walk> = threads.threads.iter().map(|thread| walk(thread, &mut stepper)).collect();
 
+    let mappings = stepper.mapped.into_asked();
     let mut diagnostics = Vec::new();
     let mut names = Names::new(files, walks.iter().flat_map(|walk| &walk.lookups).filter_map(|lookup| *lookup));
     let mut stacks = Vec::with_capacity(walks.len());
@@ -47,7 +67,7 @@ pub fn unwind(threads: &Threads, arch: Arch, memory: &dyn Memory, modules: &Modu
     }
     diagnostics.extend(names.lacking.iter().map(|(file, module)| lacking(file, *module, modules)));
     stacks.sort_by_key(|stack| stack.tid);
-    Unwound { native: Native { functions: names.into_functions(), stacks }, diagnostics }
+    Unwound { native: Native { functions: names.into_functions(), stacks }, diagnostics, mappings }
 }
 
 /// A stack, and where the symbol of each frame is to be looked up.

@@ -4,10 +4,10 @@
 
 use pyst_elf::{Answer, Calls, CfiEntry, FileRecorder, Files, ModuleId, ModuleTable, RecordedFiles, SymbolHit};
 use pyst_memory::{Image, Recorder};
-use pyst_native::{MAX_FRAMES, unwind, unwind_from_snapshot};
+use pyst_native::{Evidence, MAX_FRAMES, Unwound, unwind, unwind_from_snapshot};
 use pyst_snapshot::payload::{
-    Arch, Capture, CfiSection, FoundBy, Module, Modules, NativeStack, Register, Registers, Severity, StackEnd, StackV1,
-    SymbolTable, Thread, Threads,
+    Arch, Capture, CfiSection, FoundBy, Map, Maps, Module, Modules, NativeStack, Register, Registers, Severity,
+    StackEnd, StackV1, SymbolTable, Thread, Threads,
 };
 use pyst_snapshot::{Address, Bias, Bytes, Range, Snapshot, Svma, Tid};
 use std::time::{Duration, Instant};
@@ -33,6 +33,7 @@ struct World {
     unreadable: Vec<Range>,
     registers: Vec<(u16, u64)>,
     stack: Option<StackV1>,
+    maps: Vec<Map>,
 }
 
 impl Files for World {
@@ -100,13 +101,23 @@ impl World {
         let recorder = Recorder::new(&image);
         let files = FileRecorder::new(self);
         let table = ModuleTable::new(&modules());
-        let online = unwind(&self.threads(), Arch::X86_64, &recorder, &table, &files);
+        let online = unwind(Evidence {
+            arch: Arch::X86_64,
+            threads: &self.threads(),
+            maps: &self.maps,
+            memory: &recorder,
+            modules: &table,
+            files: &files,
+        });
 
         let answers = files.into_payloads();
         let mut snapshot = Snapshot::default();
         snapshot.append(&Capture { arch: Arch::X86_64, ..Capture::default() }).unwrap();
         snapshot.append(&self.threads()).unwrap();
         snapshot.append(&modules()).unwrap();
+        let asked = |map: &&Map| online.mappings.contains(&map.range.start);
+        let maps = self.maps.iter().filter(asked).cloned().collect();
+        snapshot.append(&Maps { maps }).unwrap();
         snapshot.append(&answers.unwind).unwrap();
         snapshot.append(&answers.symbols).unwrap();
         for memory in recorder.into_image().into_payload().split() {
@@ -128,6 +139,10 @@ impl World {
     fn end(&self) -> StackEnd {
         self.unwind().0.end
     }
+}
+
+fn unwind_plainly(threads: &Threads, memory: &Image<'_>, modules: &ModuleTable, files: &dyn Files) -> Unwound {
+    unwind(Evidence { arch: Arch::X86_64, threads, maps: &[], memory, modules, files })
 }
 
 fn modules() -> Modules {
@@ -280,6 +295,42 @@ fn a_call_through_a_null_pointer_leads_back_to_the_caller() {
     assert_eq!(wild.unwind().1, ["?", "outer"]);
 }
 
+#[test]
+fn a_call_into_data_leads_back_to_the_caller_and_a_return_into_data_to_nowhere() {
+    let data = BIAS + 0x8000;
+    let map =
+        Map { range: Range { start: Address(data), end: Address(data + 0x1000) }, permissions: 6, ..Map::default() };
+    let called = World::default()
+        .function(0x100, "outer", NO_CALLER)
+        .registers(&[(RIP, data + 0x10), (RSP, STACK)])
+        .words(STACK, &[TEXT + 0x110]);
+    assert_eq!(called.end(), StackEnd::NO_CFI, "as long as nobody knows that it is no code");
+    let called = World { maps: vec![map.clone()], ..called };
+    assert_eq!(called.unwind().1, ["?", "outer"]);
+
+    let mut returned = chain();
+    returned.segments.clear();
+    let returned = World { maps: vec![map], ..returned.words(STACK, &[0, 0, 0, data + 0x10]) };
+    let (stack, names, _) = returned.unwind();
+    assert_eq!((stack.end, names), (StackEnd::NO_MODULE, vec!["inner".to_owned()]));
+}
+
+#[test]
+fn generated_code_is_followed_by_frame_pointers_where_its_calls_can_be_seen() {
+    let jit = 0x7f55_0000_0000;
+    let map =
+        Map { range: Range { start: Address(jit), end: Address(jit + 0x1000) }, permissions: 5, ..Map::default() };
+    let world = World::default()
+        .function(0x100, "outer", NO_CALLER)
+        .registers(&[(RIP, jit + 0x30), (RSP, STACK), (RBP, STACK + 0x10)])
+        .words(STACK + 0x10, &[STACK + 0x30, jit + 0x107])
+        .words(STACK + 0x30, &[0, TEXT + 0x110]);
+    let world = World { maps: vec![map], ..world };
+    assert_eq!(world.unwind().1, ["?"], "its code was not taken along");
+    let world = world.bytes(jit + 0x100, &[0x90, 0x90, 0xe8, 0, 0, 0, 0, 0x90]);
+    assert_eq!(world.unwind().1, ["?", "?", "outer"]);
+}
+
 fn without_cfi(before_return: &[u8]) -> World {
     World::default()
         .function(0x100, "outer", NO_CALLER)
@@ -356,7 +407,7 @@ fn memory_that_is_missing_ends_a_stack_with_the_reason() {
 fn an_answer_that_was_never_recorded_is_not_the_same_as_none() {
     let threads = chain().threads();
     let table = ModuleTable::new(&modules());
-    let unwound = unwind(&threads, Arch::X86_64, &chain().image(), &table, &RecordedFiles::default());
+    let unwound = unwind_plainly(&threads, &chain().image(), &table, &RecordedFiles::default());
     assert_eq!(unwound.native.stacks[0].end, StackEnd::NOT_RECORDED);
 }
 
@@ -446,7 +497,7 @@ fn debug_frame_entries_mean_the_same() {
 #[test]
 fn a_thread_without_registers_has_a_stack_that_says_so() {
     let threads = Threads { threads: vec![Thread { tid: Tid(9), ..Thread::default() }] };
-    let unwound = unwind(&threads, Arch::X86_64, &Image::new(), &ModuleTable::default(), &World::default());
+    let unwound = unwind_plainly(&threads, &Image::new(), &ModuleTable::default(), &World::default());
     assert_eq!(unwound.native.stacks[0].end, StackEnd::NO_REGISTERS);
     assert_eq!(unwound.diagnostics, []);
 }

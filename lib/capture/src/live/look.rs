@@ -95,7 +95,21 @@ impl Look {
         let code = |maps: &[Map]| maps.iter().filter(is_code).map(|map| map.range).collect::<BTreeSet<Range>>();
         let (then, now) = (code(&self.maps), code(&maps));
         // What is gone since (after an exec, all of it) was there during the stop.
-        if now == then || !now.is_superset(&then) {
+        if !now.is_superset(&then) {
+            return;
+        }
+        if now == then {
+            // Code that was generated meanwhile lies in memory that is mapped, all the same.
+            let generated = maps.into_iter().filter(|map| map.is_executable() && map.inode == 0);
+            let is_new = |map: &Map| {
+                !self.maps.iter().any(|old| old.range.start < map.range.end && map.range.start < old.range.end)
+            };
+            let new: Vec<Map> = generated.filter(is_new).collect();
+            if !new.is_empty() {
+                let mut maps: Vec<Map> = self.maps.iter().cloned().chain(new).collect();
+                maps.sort_by_key(|map| map.range);
+                self.maps = Arc::new(maps);
+            }
             return;
         }
         let memory = LiveMemory::of(self.living, &self.proc);

@@ -10,6 +10,7 @@
 //! - A thread that does not stop (in vfork, frozen by a cgroup, starved) costs a bounded wait and is reported.
 
 use super::copy::Copy;
+use super::leads::leads;
 use super::maps;
 use super::resident::Resident;
 use super::stack::stack_at;
@@ -317,7 +318,9 @@ fn read_resident(plan: &Plan, threads: &[Thread]) -> Option<bool> {
     plan.copy.read_ranges(&first).ok()?;
     let walk = || plan.runtime.as_ref().map(|runtime| pyst_python::walk(runtime, threads, &plan.copy));
     let (walked, missed) = plan.copy.without_fetching(walk);
-    let complete = !missed && plan.copy.holds(rest_of_stacks(threads, walked.as_ref(), &plan.maps).merged());
+    let complete = !missed
+        && plan.copy.holds(rest_of_stacks(threads, walked.as_ref(), &plan.maps).merged())
+        && plan.copy.holds(leads(&plan.copy, threads, &plan.maps, MAX_STACK).merged());
     complete.then(|| walked.is_none_or(|walked| !walked.unsettled))
 }
 
@@ -358,6 +361,7 @@ pub(crate) fn read_all(
     }
     let walked = runtime.map(|runtime| pyst_python::walk(runtime, threads, copy));
     let _ = copy.read_ranges(rest_of_stacks(threads, walked.as_ref(), maps).merged());
+    let _ = copy.read_ranges(leads(copy, threads, maps, MAX_STACK).merged());
     walked.is_none_or(|walked| !walked.unsettled)
 }
 

@@ -1,4 +1,4 @@
-//! `maps`: the mappings that hold a recorded address, from `/proc/PID/maps` or a core's segments and NT_FILE note.
+//! `maps`: the mappings that hold a recorded address or were asked about, from `/proc/PID/maps` or a core's segments and NT_FILE note.
 
 use super::first_version;
 use crate::address::Range;

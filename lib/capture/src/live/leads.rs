@@ -1,0 +1,117 @@
+//! What the words on a stack lead to, so far as an unwinder will want it and nothing else names it: the stack that a signal
+//! interrupted when its handler runs on another one, and code that lies in no file.
+
+use super::copy::Copy;
+use super::maps;
+use crate::registers::RED_ZONE;
+use pyst_memory::{Memory, RangeSet};
+use pyst_snapshot::payload::{Map, Thread};
+use pyst_snapshot::{Address, Range};
+
+/// How much of each stack is searched, from sp on. Handlers' frames are few.
+const SEARCHED: u64 = 128 << 10;
+
+/// How much code is kept at most, in bytes.
+const MAX_CODE: u64 = 256 << 10;
+
+/// What is kept around a return address: the call before it, and what a function does after its last call.
+const BEFORE: u64 = 32;
+const AFTER: u64 = 64;
+
+/// From a signal frame's `ucontext` on: `uc_link`, `uc_stack` (`ss_sp`, flags, `ss_size`), then the registers. Words.
+#[cfg(target_arch = "x86_64")]
+const SAVED_SP: usize = 5 + 15;
+/// The same on aarch64, where the signal mask comes in between: `uc_sigmask`, the fault's address, x0 to x30, sp.
+#[cfg(target_arch = "aarch64")]
+const SAVED_SP: usize = (176 + 8 + 31 * 8) / 8;
+
+/// The smallest signal stack that the kernel accepts is larger.
+const MIN_SIGNAL_STACK: u64 = 1 << 10;
+
+/// What the stacks held in `copy` lead to; `limit` bounds the bytes of stacks.
+pub(super) fn leads(copy: &Copy, threads: &[Thread], maps: &[Map], limit: u64) -> RangeSet {
+    let code = Code::of(maps);
+    let mut found = RangeSet::new();
+    let (mut stacks_left, mut code_left) = (limit, MAX_CODE);
+    let mut bytes = Vec::new();
+    for thread in threads {
+        let Some(stack) = thread.stack else { continue };
+        let pc = thread.registers.as_ref().and_then(|registers| registers.get(crate::registers::PC));
+        if let Some(at) = pc.filter(|pc| code.contains(*pc)) {
+            code_left = code_left.saturating_sub(keep_code(at, maps, &mut found));
+        }
+        let is_main = maps::find(maps, stack.mapping.start).is_some_and(|map| map.path.0 == b"[stack]");
+        if is_main && code.mappings.is_empty() {
+            continue;
+        }
+        bytes.resize(usize::try_from(stack.read.len().min(SEARCHED)).unwrap_or(0) & !7, 0);
+        if copy.read(stack.read.start, &mut bytes).is_err() {
+            continue;
+        }
+        let words = bytes.as_chunks::<8>().0;
+        let word = |index: usize| words.get(index).map(|word| u64::from_le_bytes(*word));
+        let first = stack.read.start.0;
+        for index in 0..words.len() {
+            let Some(value) = word(index) else { break };
+            if code_left > 0 && code.contains(value) {
+                code_left = code_left.saturating_sub(keep_code(value, maps, &mut found));
+            }
+            let here = first.saturating_add(index as u64 * 8);
+            let interrupted = || {
+                let (start, size) = (word(index.checked_add(1)?)?, word(index.checked_add(3)?)?);
+                let is_here = value == 0 && size >= MIN_SIGNAL_STACK && here.wrapping_sub(start) < size;
+                let sp = word(index.checked_add(SAVED_SP - 1)?)?;
+                (is_here && sp.wrapping_sub(start) >= size).then_some(sp)
+            };
+            if let Some(range) = interrupted().and_then(|sp| rest_of_stack(sp, maps, stacks_left)) {
+                stacks_left = stacks_left.saturating_sub(range.len());
+                found.insert(range);
+            }
+        }
+    }
+    found
+}
+
+/// The stack that is used down to `sp`.
+fn rest_of_stack(sp: u64, maps: &[Map], limit: u64) -> Option<Range> {
+    let map = maps::find(maps, Address(sp))?;
+    let start = Address(sp.saturating_sub(RED_ZONE)).max(map.range.start);
+    let end = Address(start.0.saturating_add(limit)).min(map.range.end);
+    (start < end).then_some(Range { start, end })
+}
+
+/// Wants the code around `address`; how many bytes that is.
+fn keep_code(address: u64, maps: &[Map], found: &mut RangeSet) -> u64 {
+    let Some(map) = maps::find(maps, Address(address)) else { return 0 };
+    let around = Range {
+        start: Address(address.saturating_sub(BEFORE) & !63),
+        end: Address(address.saturating_add(AFTER + 63) & !63),
+    };
+    let around = map.range.intersect(around);
+    found.insert(around);
+    around.len()
+}
+
+/// Readable mappings of code that no file has.
+struct Code {
+    mappings: Vec<Range>,
+}
+
+impl Code {
+    fn of(maps: &[Map]) -> Code {
+        // A memfd, or shared memory, is what a JIT maps twice: to write it and to run it.
+        let is_generated = |map: &&Map| {
+            let path = &map.path.0;
+            let kernels = path == b"[vdso]" || path == b"[vsyscall]";
+            (map.inode == 0 && !kernels) || path.starts_with(b"/memfd:") || path.starts_with(b"/dev/zero")
+        };
+        let code = maps.iter().filter(|map| map.is_executable() && map.is_readable());
+        Code { mappings: code.filter(is_generated).map(|map| map.range).collect() }
+    }
+
+    fn contains(&self, address: u64) -> bool {
+        let after = self.mappings.partition_point(|range| range.start.0 <= address);
+        let range = after.checked_sub(1).and_then(|index| self.mappings.get(index));
+        range.is_some_and(|range| range.contains(Address(address)))
+    }
+}
