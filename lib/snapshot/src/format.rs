@@ -30,7 +30,7 @@ open_enum!(
         PROCESS = 2, "process";
         /// Its threads, with their registers.
         THREADS = 3, "threads";
-        /// The mappings that hold a recorded address.
+        /// The mappings that hold a recorded address or were asked about.
         MAPS = 4, "maps";
         /// The files mapped into the process.
         MODULES = 5, "modules";
