@@ -15,9 +15,8 @@ use program::Program;
 use pyst_capture::{Options, Target, capture};
 use pyst_snapshot::payload::{Diagnostic, FrameChainEnd, Python, PythonState, Severity};
 use pyst_snapshot::{Ident, Snapshot};
-use pyst_tests::{Child, Interpreter, Scenario, interpreters, run, wait_until};
+use pyst_tests::{Child, Interpreter, Pipeline, Report, Scenario, grab, interpreters, run, wait_until};
 use record::{Found, Instruction, Judge, Record};
-use std::collections::HashSet;
 use std::fs::{self, File};
 use std::path::PathBuf;
 use std::process::Stdio;
@@ -117,6 +116,7 @@ fn compare_with(interpreter: &Interpreter, seed: u64, share: Share, tally: &mut 
     let without_line = target.instructions_without_line(interpreter)?;
     let judge = Judge { program: &program, file: &target.file, without_line };
     let mut random = Random(seed);
+    target.compare_in_whole(&judge, tally)?;
     for _ in 0..STOPS {
         if share.is_reached(tally) {
             break;
@@ -164,7 +164,7 @@ impl Running {
     }
 
     /// The instructions that the interpreter itself gives no line.
-    fn instructions_without_line(&self, interpreter: &Interpreter) -> Result<HashSet<Instruction>> {
+    fn instructions_without_line(&self, interpreter: &Interpreter) -> Result<Vec<Instruction>> {
         const LISTER: &str = "
 import json, sys
 codes, found = [compile(open(sys.argv[1]).read(), sys.argv[1], 'exec')], []
@@ -243,6 +243,32 @@ print(json.dumps(found))
             if !known && !expected && !captured.is_cut(state) {
                 self.wrong(&anyhow::anyhow!("a thread that has no record"), None, state, &captured)?;
             }
+        }
+        Ok(())
+    }
+
+    /// Stopped by a signal, and shown by the four tools, among native frames.
+    fn compare_in_whole(&self, judge: &Judge<'_>, tally: &mut Tally) -> Result<()> {
+        let (records, shown) = self.stopped(|| {
+            let records = record::read(&self.records)?;
+            let snapshot = grab([self.child.pid().to_string()])?;
+            let tools = Pipeline::with_local_files(&["--format", "json", "--all-threads"]);
+            Ok((records, tools.run(&snapshot.stdout)?.pop().context("no output")?))
+        })?;
+        ensure!(matches!(shown.status, Some(0 | 3)), "pyst-fmt: {:?}: {}", shown.status, shown.stderr);
+        let report = Report::parse(&shown.stdout)?;
+        for record in records.iter().filter(|record| record.live) {
+            let thread = report.thread(u32::try_from(record.tid)?)?;
+            let found: Vec<Found> = thread.python_frames()?.into_iter().map(Found::from).collect();
+            let verdict = if shown.status == Some(3) {
+                tally.diagnosed += 1;
+                judge.part(record, &found)
+            } else {
+                judge.exact(record, &found)
+            };
+            verdict.with_context(|| format!("the four tools show {found:?}, recorded is {record:?}"))?;
+            tally.compared += 1;
+            tally.frames += found.len();
         }
         Ok(())
     }

@@ -64,10 +64,10 @@ fn spread<T: Ord + Copy + Default>(mut values: Vec<T>) -> (T, T, T) {
 }
 
 /// A Python process that is ended when it goes out of scope.
-struct Target(Child);
+pub(crate) struct Target(Child);
 
 impl Target {
-    fn start(python: &str, program: &str) -> Result<Target> {
+    pub(crate) fn start(python: &str, program: &str) -> Result<Target> {
         let program = format!("import time, threading\n{program}");
         let child = Command::new(python).args(["-c", &program]).stdout(Stdio::piped()).spawn()?;
         let mut target = Target(child);
@@ -77,6 +77,13 @@ impl Target {
         }
         ensure!(line.trim() == "ready", "{python} did not run the target");
         Ok(target)
+    }
+}
+
+impl Target {
+    /// Its pid.
+    pub(crate) fn id(&self) -> u32 {
+        self.0.id()
     }
 }
 

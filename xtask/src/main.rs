@@ -4,6 +4,7 @@
 //! where one is not what would be generated today.
 
 mod bench;
+mod decode;
 mod demo;
 mod generated;
 mod specification;
@@ -35,6 +36,9 @@ enum Task {
         /// How many captures of each target
         #[arg(long, default_value_t = 51)]
         runs: usize,
+        /// Print instead how fast frames are decoded from snapshots of deep stacks and many threads
+        #[arg(long)]
+        decode: bool,
     },
     /// Build the tools and show the merged stack of a process; of a small Python program when no PID is given
     Demo {
@@ -47,7 +51,8 @@ fn main() -> Result<()> {
     match Args::parse().task {
         Task::Generate => generate(),
         Task::Check => check(),
-        Task::Bench { python, runs } => bench::run(root()?, &python, runs),
+        Task::Bench { python, decode: true, .. } => decode::run(root()?, &python),
+        Task::Bench { python, runs, .. } => bench::run(root()?, &python, runs),
         Task::Demo { pid } => demo::run(root()?, pid),
     }
 }

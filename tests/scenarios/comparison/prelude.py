@@ -27,6 +27,7 @@ SLOTS = 8
 MEMORY = mmap.mmap(os.open(sys.argv[1], os.O_RDWR), SLOTS * WORDS * 8)
 RECORDS = [(ctypes.c_uint64 * WORDS).from_buffer(MEMORY, slot * WORDS * 8) for slot in range(SLOTS)]
 SYSCALL = ctypes.CDLL(None).syscall
+ctypes.CDLL(None).prctl(1, 9)  # PR_SET_PDEATHSIG: it ends with the test, also when that is killed
 GETTID = {"x86_64": 186, "aarch64": 178}[os.uname()[4]]
 DATA = [3, 1, 2]
 CALLBACK = ctypes.CFUNCTYPE(ctypes.c_int, ctypes.c_int)
