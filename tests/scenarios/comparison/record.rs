@@ -186,3 +186,47 @@ impl Judge<'_> {
         found.function == *name && found.file == file && found.first_line.is_none_or(|line| line == lines.0)
     }
 }
+
+/// One of three functions, `f0` to `f2`, of ten lines each.
+#[cfg(test)]
+fn found(index: u32, line: u32) -> Found {
+    let function = format!("f{index}");
+    Found { function, file: "p.py".to_owned(), first_line: Some(index * 10 + 1), line: Some(line), instruction: None }
+}
+
+#[test]
+fn a_record_tells_a_right_stack_from_a_wrong_one() {
+    let function = |index: u32| Function {
+        name: format!("f{index}"),
+        file: None,
+        lines: (index * 10 + 1, index * 10 + 10),
+        leaving: (index * 10 + 9, index * 10 + 10),
+    };
+    let functions = (0..3).map(function).collect();
+    let calls = [(0, 5, 1), (1, 15, 2)].into();
+    let program = Program { source: String::new(), functions, calls, workers: 0 };
+    let judge = Judge { program: &program, file: "p.py", without_line: Vec::new() };
+    let frames = [(0, 5, (4, 7)), (1, 15, (14, 17)), (2, 0, (21, 24))];
+    let frames = frames.map(|(function, call, lines)| Recorded { function, call, lines }).to_vec();
+    let record = Record { sure: 2, possible: 3, ident: 1, tid: 1, live: true, unlinked: None, frames };
+    let right = [found(0, 5), found(1, 15), found(2, 22)];
+    judge.exact(&record, &right).unwrap();
+    // Innermost, and leaving.
+    judge.exact(&record, &[found(0, 5), found(1, 14)]).unwrap();
+    judge.exact(&record, &[found(0, 5), found(1, 20)]).unwrap();
+    let wrong = [
+        vec![found(0, 5)],
+        vec![found(0, 5), found(2, 22)],
+        vec![found(1, 15), found(0, 5), found(2, 22)],
+        vec![found(0, 5), found(1, 16), found(2, 22)],
+        vec![found(0, 5), found(1, 15), found(2, 26)],
+        vec![found(0, 5), found(1, 15), found(2, 22), found(2, 22)],
+    ];
+    for stack in wrong {
+        assert!(judge.exact(&record, &stack).is_err(), "{stack:?}");
+    }
+    assert!(judge.part(&record, &right[1..]).is_ok());
+    assert!(judge.part(&record, &[found(0, 5), found(2, 22)]).is_err());
+    // What the outermost frame is, is known by its name.
+    assert!(judge.plausible(&right).is_err());
+}
