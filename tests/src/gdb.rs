@@ -19,6 +19,7 @@ pub struct GdbFrame {
     /// The shared library, if it is in one.
     pub module: Option<String>,
     /// The functions inlined where it stands, and itself; innermost first.
+    #[serde(default)]
     pub calls: Vec<GdbCall>,
 }
 

@@ -82,6 +82,7 @@ FIELDS = [
     ("thread_cframe", [f"{THREAD}.cframe"], None),
     ("thread_root_cframe", [f"{THREAD}.root_cframe"], None),
     ("thread_current_frame", [f"{THREAD}.current_frame"], "thread_state.current_frame"),
+    ("thread_executor", [f"{THREAD}.current_executor"], None),
     ("thread_base_frame", [f"{THREAD}.base_frame"], "thread_state.base_frame"),
     ("thread_chunk", [f"{THREAD}.datastack_chunk"], "thread_state.datastack_chunk"),
     ("thread_chunk_top", [f"{THREAD}.datastack_top"], None),

@@ -106,6 +106,7 @@ impl Table {
             runtime_initialized: Field::ABSENT,
             runtime_interpreters_main: Field::ABSENT,
             runtime_main_thread: Field::ABSENT,
+            thread_executor: Field::ABSENT,
             thread_chunk_top: Field::ABSENT,
             ..offsets
         };

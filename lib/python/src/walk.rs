@@ -135,6 +135,8 @@ struct State {
     interpreter: u32,
     ident: Ident,
     native_thread_id: Option<u64>,
+    /// Whether it runs code of the just-in-time compiler.
+    compiled: bool,
     chain: Chain,
 }
 
@@ -304,6 +306,7 @@ impl Walk<'_> {
             offsets.thread_cframe,
             offsets.thread_current_frame,
             offsets.thread_base_frame,
+            offsets.thread_executor,
             offsets.thread_chunk,
             offsets.thread_chunk_top,
         ];
@@ -320,12 +323,13 @@ impl Walk<'_> {
         let ident = Ident(offsets.thread_ident.u64(bytes).unwrap_or_default());
         let native_thread_id = offsets.thread_native_id.u64(bytes).filter(|id| *id != 0);
         let chain = self.frames.walk(address, bytes);
-        self.states.push(State { address, interpreter, ident, native_thread_id, chain });
+        let compiled = offsets.thread_executor.address(bytes).is_some_and(|executor| !executor.is_null());
+        self.states.push(State { address, interpreter, ident, native_thread_id, compiled, chain });
     }
 
     /// Adds a state to what was found, and says what could not be had of it.
     fn add(&mut self, state: State, runner: Runner) {
-        let State { address, interpreter, ident, native_thread_id, chain } = state;
+        let State { address, interpreter, ident, native_thread_id, compiled, chain } = state;
         let Chain { frames, runs, end, problem, left_out, lost_innermost, being_made, .. } = chain;
         let broken = matches!(end, FrameChainEnd::INVALID | FrameChainEnd::UNREADABLE | FrameChainEnd::LOOP);
         self.walked.unsettled |= being_made || left_out.is_some() || broken;
@@ -372,6 +376,15 @@ impl Walk<'_> {
                 frames.len()
             );
             self.say(on_thread(Diagnostic::new(severity, "python-frames-lost", message)));
+        }
+        // Compiled code writes the instruction down only where something may ask for it; the functions are right always.
+        if compiled && !frames.is_empty() {
+            let message = format!(
+                "The thread with ident {:#x} runs code of Python's just-in-time compiler: the line of its innermost Python \
+                 frame may be one that the same function ran a moment before.",
+                ident.0
+            );
+            self.say(on_thread(Diagnostic::new(Severity::INFO, "python-line-of-compiled-code", message)));
         }
         let state = PythonState { address, interpreter, ident, native_thread_id, tid, frames, runs, end };
         self.walked.python.states.push(state);

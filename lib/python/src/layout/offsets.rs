@@ -138,6 +138,7 @@ offsets! {
     thread_cframe,
     thread_root_cframe,
     thread_current_frame,
+    thread_executor,
     thread_base_frame,
     thread_chunk,
     thread_chunk_top,

@@ -404,6 +404,28 @@ fn the_frame_below_all_others_is_no_run_and_nothing_is_complete_without_it() {
     assert_eq!((cut.python.states[0].end, cut.unsettled), (FrameChainEnd::INVALID, true));
 }
 
+/// Measured in 3.15.2 with PYTHON_JIT=1: of six lines of a hot loop, three never show while compiled code runs them.
+#[test]
+fn the_line_of_compiled_code_is_said_to_be_uncertain() {
+    let compiling: Vec<_> =
+        tables().into_iter().filter(|table| table.offsets.thread_executor.get().is_some()).collect();
+    assert!(compiling.iter().any(|table| table.minor == (3, 15)));
+    for table in compiling {
+        let mut fake = Fake::new(table);
+        let code = fake.code("f");
+        let bottom = fake.shim(code, Address(0));
+        let frame = fake.frame(code, 3, bottom);
+        let interpreter = fake.interpreter(0);
+        let state = fake.state(interpreter, 1, &[frame]);
+        assert_eq!(walk(&fake.found(), &[], &fake.image()).diagnostics, []);
+        fake.put(state, table.offsets.thread_executor, 0x1000);
+        let walked = walk(&fake.found(), &[], &fake.image());
+        let said = &walked.diagnostics[0];
+        assert_eq!((said.severity, said.code.as_str()), (Severity::INFO, "python-line-of-compiled-code"));
+        assert_eq!(shown(&walked.python, 0).len(), 1, "{}", table.name);
+    }
+}
+
 /// A small generator of the same numbers on every machine (xorshift).
 struct Numbers(u64);
 
