@@ -243,3 +243,9 @@ fn name_newcomers(pid: u32, threads: &mut [Thread]) {
         }
     }
 }
+
+/// The memory of this very process.
+#[cfg(test)]
+pub(crate) fn own_memory() -> memory::LiveMemory {
+    memory::LiveMemory::of(nix::unistd::getpid(), &Proc::of(std::process::id()))
+}

@@ -155,6 +155,7 @@ fn load_file(maps: &[Map], memory: &dyn Memory, finder: &dyn Finder, budget: &mu
         ranges: maps.iter().map(|map| map.range).collect(),
         file: found.status,
     };
+    let rebuilt = rebuilt.map(|rebuilt| Rebuilt { file: rebuilt.file.loaded_with(module.bias), ..rebuilt });
     // A file with holes would answer wrongly. Its headers, which tell bias and build-id, have none.
     let (rebuilt, part) = match rebuilt {
         Some(Rebuilt { file, is_whole: true }) => (Some(file), None),
@@ -367,6 +368,30 @@ mod tests {
         let mut memory = Image::new();
         memory.extend([(Address(0x1000), own.into())]);
         assert_eq!(starts(&group(&maps, &memory)), [0x10_0000]);
+    }
+
+    /// A library whose file is gone and that nobody may open in `/proc` has its exported symbols all the same.
+    #[test]
+    fn a_library_put_together_from_memory_has_its_symbols() {
+        struct NoFiles;
+        impl Finder for NoFiles {
+            fn find(&self, maps: &[Map]) -> FoundFile {
+                FoundFile { status: ModuleFile::MISSING, file: None, path: maps[0].path.clone(), complaint: None }
+            }
+            fn in_roots(&self, _: &[u8]) -> Vec<PathBuf> {
+                Vec::new()
+            }
+        }
+        let maps = parse(&std::fs::read("/proc/self/maps").unwrap());
+        let memory = crate::live::own_memory();
+        let loaded = load(&maps, &memory, &NoFiles);
+        let is_libc = |module: &Module| String::from_utf8_lossy(&module.path.0).ends_with("/libc.so.6");
+        let (id, module) = loaded.table.iter().find(|(_, module)| is_libc(module)).unwrap();
+        let path = String::from_utf8_lossy(&module.path.0).into_owned();
+        let file = ElfFile::open(std::fs::File::open(path).unwrap()).unwrap();
+        let rebuilt = loaded.file_or_part(id).unwrap();
+        assert_eq!(rebuilt.symbol_named("getpid"), file.symbol_named("getpid"));
+        assert!(rebuilt.exported("getpid").is_some());
     }
 
     #[test]

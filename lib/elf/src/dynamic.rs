@@ -27,7 +27,7 @@ impl<'a> Dynamic<'a> {
             let ended = |entry: &&Dyn64<LE>| entry.tag(LE) != elf::DT_NULL;
             entries.iter().take_while(ended).find(|entry| entry.tag(LE) == tag).map(|entry| entry.val(LE))
         };
-        let bytes = |tag| file.bytes_from(Svma(value(tag)?));
+        let bytes = |tag| file.bytes_of_entry(value(tag)?);
         let strings = bytes(elf::DT_STRTAB)?;
         let length = value(elf::DT_STRSZ).and_then(|length| usize::try_from(length).ok()).unwrap_or(usize::MAX);
         Some(Dynamic {

@@ -33,6 +33,8 @@ const PAGE: u64 = 4096;
 pub struct ElfFile {
     content: Content,
     segments: Vec<LoadSegment>,
+    /// What the loader has added to the addresses in the dynamic section.
+    relocated: Bias,
     pub(crate) cfi_index: OnceCell<CfiIndex>,
     /// `.debug_frame`, where it is compressed.
     pub(crate) unpacked_debug_frame: OnceCell<Option<Vec<u8>>>,
@@ -109,10 +111,24 @@ impl ElfFile {
         ElfFile::parse(Content::Owned(bytes))
     }
 
+    /// The same file, taken from the memory of a process that loaded it with `bias`: glibc's loader turns the svmas in the
+    /// dynamic section into addresses, where they are.
+    #[must_use]
+    pub fn loaded_with(mut self, bias: Bias) -> ElfFile {
+        self.relocated = bias;
+        self
+    }
+
+    /// The content that an entry of the dynamic section names.
+    pub(crate) fn bytes_of_entry(&self, value: u64) -> Option<&[u8]> {
+        self.bytes_from(Svma(value)).or_else(|| self.bytes_from(Address(value).to_svma(self.relocated)))
+    }
+
     fn parse(content: Content) -> Result<ElfFile, ElfError> {
         let mut file = ElfFile {
             content,
             segments: Vec::new(),
+            relocated: Bias(0),
             cfi_index: OnceCell::new(),
             unpacked_debug_frame: OnceCell::new(),
             debug: None,

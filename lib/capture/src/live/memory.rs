@@ -113,12 +113,9 @@ impl Memory for LiveMemory {
 
 #[cfg(test)]
 mod tests {
+    use super::super::own_memory;
     use super::*;
     use pyst_memory::MemoryExt;
-
-    fn own_memory() -> LiveMemory {
-        LiveMemory::of(nix::unistd::getpid(), &Proc::of(std::process::id()))
-    }
 
     #[test]
     fn only_what_was_written_to_is_touched() {

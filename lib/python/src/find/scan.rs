@@ -115,8 +115,8 @@ impl<'a> Scan<'a> {
         self.left == 0 || self.hits.len() >= CLOSELY
     }
 
-    /// Looks at every word of `bytes`, which were read at `start`.
-    pub(super) fn pass(&mut self, start: Address, bytes: &[u8], place: usize) {
+    /// Looks at every word of `bytes`, which were read at `start` in the place of this number.
+    pub(super) fn pass(&mut self, start: Address, bytes: &[u8], number: usize) {
         let (Some(first), Some(last)) = (self.data.first(), self.data.last()) else { return };
         if self.is_exhausted() {
             return;
@@ -125,21 +125,25 @@ impl<'a> Scan<'a> {
         let (words, _) = bytes.as_chunks::<8>();
         let word = |index: usize| words.get(index).map(|word| u64::from_le_bytes(*word));
         let shapes = std::mem::take(&mut self.shapes);
+        let mut apart: Vec<Option<usize>> = shapes.iter().map(|(shape, _)| shape.main).collect();
+        apart.dedup();
         for (index, value) in words.iter().enumerate() {
             let value = u64::from_le_bytes(*value);
             // Nearly all words end here.
             if value.wrapping_sub(lowest) >= length || value % 8 != 0 {
                 continue;
             }
-            for (shape, tables) in &shapes {
-                let main = shape.main.map(|apart| word(index.saturating_add(apart)).unwrap_or_default());
+            let Some(place) = start.checked_add(index as u64 * 8) else { break };
+            for apart in &apart {
+                let main = apart.map(|apart| word(index.saturating_add(apart)).unwrap_or_default());
                 if (main == Some(value)) != (self.words == Words::Equal) {
                     continue;
                 }
-                if self.leads_back(shape, Address(value), Address(main.unwrap_or(value)))
-                    && let Some(head) = start.checked_add(index as u64 * 8)
-                {
-                    self.hits.push(Hit { head, place, tables: tables.clone() });
+                let main = Address(main.unwrap_or(value));
+                for (shape, tables) in shapes.iter().filter(|(shape, _)| shape.main == *apart) {
+                    if self.leads_back(shape, Address(value), main) {
+                        self.hits.push(Hit { head: place, place: number, tables: tables.clone() });
+                    }
                 }
             }
             if self.is_exhausted() {

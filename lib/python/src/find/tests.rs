@@ -285,3 +285,25 @@ fn memory_that_is_full_of_candidates_does_not_take_for_ever() {
     assert!(started.elapsed().as_secs() < 30, "{:?}", started.elapsed());
     assert!(runtime.tried.iter().any(|tried| tried.contains("not all of it was looked at")), "{:?}", runtime.tried);
 }
+
+#[test]
+fn what_frames_run_must_be_code_for_pointers_to_be_those_of_a_runtime() {
+    for table in tables() {
+        let mut fake = Fake::new(table);
+        let interpreter = fake.interpreter(0);
+        let state = thread_with_a_frame(&mut fake, interpreter);
+        let found = |fake: &Fake| {
+            let (major, minor) = table.minor;
+            let (modules, maps) = laid_out(fake, Some(&format!("/app/libpython{major}.{minor}.so")));
+            find_in(&modules, &maps, fake, false).found
+        };
+        assert!(found(&fake).is_some(), "{}", table.name);
+        // Every type has another name now.
+        for bytes in fake.parts.values_mut() {
+            while let Some(at) = memchr::memmem::find(bytes, b"code\0") {
+                bytes[at] = b'n';
+            }
+        }
+        assert_eq!(found(&fake), None, "{}: state at {state}", table.name);
+    }
+}
