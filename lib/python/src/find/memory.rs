@@ -151,8 +151,11 @@ impl Search<'_> {
         let of_hit = |hit: &Hit| {
             let module = places.get(hit.place).and_then(|place| place.module);
             let candidate = Candidate { anchor: Anchor::Head(hit.head), found_by, module };
-            // The nearest first, where a version is told.
-            let nearest = version.map(|version| layout::candidates(version.hex, version.free_threaded));
+            // The nearest first, where a version is told. No text and no name tells whether there is a GIL.
+            let nearest = version.map(|version| {
+                let of_version = |free_threaded| layout::candidates(version.hex, free_threaded);
+                [of_version(false), of_version(true)].concat()
+            });
             let mut tables = nearest.unwrap_or_else(|| hit.tables.clone());
             tables.retain(|table| hit.tables.iter().any(|one| one.name == table.name));
             tables.into_iter().filter_map(|table| self.close_look(&candidate, table, version)).collect::<Vec<Fit>>()
@@ -162,15 +165,17 @@ impl Search<'_> {
 
     fn close_look(&self, candidate: &Candidate, table: &'static Table, version: Option<&Version>) -> Option<Fit> {
         let runtime = candidate.anchor.runtime(table)?;
-        let by_layout = Version::of_table(table);
-        let [_, _, patch, _] = version.unwrap_or(&by_layout).hex.to_be_bytes();
+        let told = version.map(|version| Version { free_threaded: table.free_threaded, ..version.clone() });
+        let is_told = told.is_some();
+        let version = told.unwrap_or_else(|| Version::of_table(table));
+        let [_, _, patch, _] = version.hex.to_be_bytes();
         let layout: Layout = table.layout(patch);
         let memory = self.target.memory;
         if validate(&layout, runtime, memory) != Verdict::Runs {
             return None;
         }
         let depth = Depth::of(&layout, runtime, memory);
-        let found = found(candidate, version.unwrap_or(&by_layout), runtime, Some(&layout));
-        depth.convinces(version.is_some()).then_some(Fit { found, table, depth })
+        let found = found(candidate, &version, runtime, Some(&layout));
+        depth.convinces(is_told).then_some(Fit { found, table, depth })
     }
 }
