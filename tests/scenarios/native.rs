@@ -386,6 +386,38 @@ fn a_parent_that_waits_for_its_vforked_child_is_let_be() {
 }
 
 #[test]
+fn a_stripped_program_is_named_by_its_packed_symbols() {
+    let scenario = Scenario::new(".gnu_debugdata");
+    if lacks(&scenario, &["gcc", "objcopy", "xz"]) {
+        return;
+    }
+    scenario.on("plain.c", || {
+        let folder = folder()?;
+        let program = build("gcc", "plain.c", &["-O2"], folder.path())?;
+        let commands: [&[&str]; 3] = [
+            &[
+                "objcopy",
+                "-S",
+                "--keep-symbol=main",
+                "--keep-symbol=middle",
+                "--keep-symbol=innermost",
+                "plain",
+                "mini",
+            ],
+            &["xz", "mini"],
+            &["objcopy", "-S", "--add-section", ".gnu_debugdata=mini.xz", "plain"],
+        ];
+        for command in commands {
+            run(Command::new(command[0]).args(&command[1..]).current_dir(folder.path()))?.expect_status(0)?;
+        }
+        let program = Program::start(&mut Command::new(program), folder)?.context("it ended")?;
+        // `outer` is exported by nobody, and not among what was kept.
+        check(&program, &Case { functions: &["main", "middle", "innermost"], ..CASE })
+    });
+    scenario.finish();
+}
+
+#[test]
 fn a_library_that_was_loaded_late_has_frames() {
     let scenario = Scenario::new("dlopen");
     if lacks(&scenario, &["gdb", "gcc"]) {

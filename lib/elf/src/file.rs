@@ -38,6 +38,8 @@ pub struct ElfFile {
     pub(crate) cfi_index: OnceCell<CfiIndex>,
     /// `.debug_frame`, where it is compressed.
     pub(crate) unpacked_debug_frame: OnceCell<Option<Vec<u8>>>,
+    /// The file in `.gnu_debugdata`.
+    pub(crate) debugdata: OnceCell<Option<Box<ElfFile>>>,
     /// What was stripped from it.
     pub(crate) debug: Option<Box<ElfFile>>,
     /// What its debug information shares with that of other files (dwz).
@@ -131,6 +133,7 @@ impl ElfFile {
             relocated: Bias(0),
             cfi_index: OnceCell::new(),
             unpacked_debug_frame: OnceCell::new(),
+            debugdata: OnceCell::new(),
             debug: None,
             supplement: None,
         };

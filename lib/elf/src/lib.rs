@@ -8,6 +8,7 @@
 
 mod cfi;
 mod companions;
+mod debugdata;
 mod dwarf;
 mod dynamic;
 mod error;

@@ -61,7 +61,7 @@ impl ElfFile {
 
     /// The symbol that covers each svma, in the order asked.
     ///
-    /// `.symtab`, the debug file's too, wins over `.dynsym`. A symbol without a size, which hand-written assembly leaves (`_start`), answers only
+    /// `.symtab`, the debug file's and that in `.gnu_debugdata` too, wins over `.dynsym`. A symbol without a size, which hand-written assembly leaves (`_start`), answers only
     /// when it is from `.symtab`, no sized one covers, none ends in between, and both lie in the same executable section.
     #[must_use]
     pub fn symbols_covering(&self, svmas: &[Svma]) -> Vec<Option<SymbolHit>> {
@@ -69,7 +69,7 @@ impl ElfFile {
         sorted.sort_unstable();
         sorted.dedup();
         let debug = self.debug.as_deref().and_then(ElfFile::symtab);
-        let tables = [self.symtab(), debug, self.dynsym()];
+        let tables = [self.symtab(), debug, self.packed_symtab(), self.dynsym()];
         let mut search = Search::new(&sorted);
         for symbols in tables.iter().flatten() {
             search.pass(symbols);
@@ -86,7 +86,7 @@ impl ElfFile {
         self.exported(name).or_else(|| {
             // Hidden symbols are in `.symtab` only; a file with damaged hash tables has its `.dynsym` still.
             let debug = self.debug.as_deref().and_then(ElfFile::symtab);
-            let tables = [self.dynsym(), self.symtab(), debug];
+            let tables = [self.dynsym(), self.symtab(), debug, self.packed_symtab()];
             let found = tables.iter().flatten().find_map(|table| table.named(name.as_bytes()))?;
             Some(Svma(found.st_value(LE)))
         })
@@ -100,6 +100,12 @@ impl ElfFile {
 
     fn symtab(&self) -> Option<Symbols<'_>> {
         self.section_symbols(elf::SHT_SYMTAB, Table::SYMTAB)
+    }
+
+    /// Symbols of `.gnu_debugdata`, where nothing better is to be had.
+    fn packed_symtab(&self) -> Option<Symbols<'_>> {
+        let has_other = self.symtab().is_some() || self.debug.as_deref().and_then(ElfFile::symtab).is_some();
+        if has_other { None } else { self.debugdata()?.symtab() }
     }
 
     fn dynsym(&self) -> Option<Symbols<'_>> {
