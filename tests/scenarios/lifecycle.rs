@@ -28,12 +28,18 @@ fn an_interpreter_that_is_starting_is_said_to_be_one() {
     scenario.finish();
 }
 
-/// An interpreter that waits for the other end of a FIFO: the pyvenv.cfg beside the link that it was started by, which it reads
+/// An interpreter that waits for the other end of a FIFO: the pyvenv.cfg beside the executable, which it reads
 /// before its runtime is initialized.
 fn starting(interpreter: &Interpreter) -> Result<(Child, tempfile::TempDir)> {
     let folder = tempfile::Builder::new().prefix("pyst-venv-").tempdir_in(interpreter.temporary())?;
     nix::unistd::mkfifo(&folder.path().join("pyvenv.cfg"), nix::sys::stat::Mode::S_IRWXU)?;
-    symlink(&interpreter.exe, folder.path().join("python"))?;
+    let python = folder.path().join("python");
+    if interpreter.version < (3, 11) {
+        // These look beside the file that the link leads to.
+        fs::copy(interpreter.host_exe(), &python)?;
+    } else {
+        symlink(&interpreter.exe, &python)?;
+    }
     let linked = Interpreter { exe: interpreter.inside(folder.path()).join("python"), ..interpreter.clone() };
     let child = Child::spawn(linked.command().args(["-c", "pass"]).stdin(Stdio::null()))?;
     wait_until("the interpreter to open its FIFO", 20, || {

@@ -13,11 +13,23 @@ use std::process::Command;
 /// # Errors
 /// gdb fails.
 pub fn gcore(target: &Target) -> Result<PathBuf> {
+    Ok(gcore_and_whether_whole(target)?.0)
+}
+
+/// Takes a core of a target that lives on, and says whether gdb could read all of the memory. gdb 13 gives up at the first page that
+/// it cannot read and leaves the rest of the mapping zero, and glibc 2.42 has such a page, its guard, in the mapping of each stack.
+///
+/// # Errors
+/// gdb fails.
+pub fn gcore_and_whether_whole(target: &Target) -> Result<(PathBuf, bool)> {
+    const VSYSCALL: &str = "at 0xffffffffff600000";
     let prefix = target.folder().join("gcore");
-    run(Command::new("gcore").arg("-o").arg(&prefix).arg(target.pid().to_string()))?.expect_status(0)?;
+    let output = run(Command::new("gcore").arg("-o").arg(&prefix).arg(target.pid().to_string()))?.expect_status(0)?;
     let core = target.folder().join(format!("gcore.{}", target.pid()));
     ensure!(core.exists(), "gcore wrote no {}", core.display());
-    Ok(core)
+    let said = output.text() + &output.stderr;
+    let is_gap = |line: &str| line.contains("Memory read failed") && !line.contains(VSYSCALL);
+    Ok((core, !said.lines().any(is_gap)))
 }
 
 /// Whether the kernel writes cores into the working directory of who dies, and if not, why not. Nothing here changes that.

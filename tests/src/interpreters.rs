@@ -59,8 +59,24 @@ pub fn representatives() -> &'static [Interpreter] {
     })
 }
 
+/// The interpreters that the project is tested with: how their names begin, without a patch version, and how they end.
+#[must_use]
+pub fn expected() -> Vec<(String, &'static str)> {
+    all_expected().map(|(start, end, _)| (start, end)).collect()
+}
+
 /// The interpreters that the project is tested with and that this machine lacks, each with the reason.
 pub fn missing() -> Vec<(String, &'static str)> {
+    let is_there = |start: &str, end: &str| {
+        let variant = |one: &Interpreter| if end.is_empty() { !one.is_variant() } else { one.name.ends_with(end) };
+        all().iter().any(|one| one.name.starts_with(&format!("{start}.")) && variant(one))
+    };
+    let lacking = all_expected().filter(|(start, end, _)| !is_there(start, end));
+    lacking.map(|(start, end, reason)| (format!("{start}{end}"), reason)).collect()
+}
+
+/// Each with the reason why a machine may lack it.
+fn all_expected() -> impl Iterator<Item = (String, &'static str, &'static str)> {
     let not_there = "not among pyenv's versions, and no registry has it";
     let pyenv = PYENV.map(|version| (format!("pyenv {version}"), "", not_there));
     let no_root = if is_root() { "its Debian root is not unpacked: tests/run does it" } else { "chroot needs root" };
@@ -68,13 +84,7 @@ pub fn missing() -> Vec<(String, &'static str)> {
         suffixes.iter().map(move |suffix| (format!("{suite} {version}"), *suffix, no_root))
     });
     let built = [("built 3.13".to_owned(), " free-threaded", "built on request: tests/run --free-threaded")];
-    let is_there = |start: &str, end: &str| {
-        let variant = |one: &Interpreter| if end.is_empty() { !one.is_variant() } else { one.name.ends_with(end) };
-        all().iter().any(|one| one.name.starts_with(&format!("{start}.")) && variant(one))
-    };
-    let expected = pyenv.into_iter().chain(roots).chain(built);
-    let lacking = expected.filter(|(start, end, _)| !is_there(start, end));
-    lacking.map(|(start, end, reason)| (format!("{start}{end}"), reason)).collect()
+    pyenv.into_iter().chain(roots).chain(built)
 }
 
 const PYENV: [&str; 9] = ["2.7", "3.6", "3.7", "3.8", "3.9", "3.10", "3.11", "3.12", "3.13"];

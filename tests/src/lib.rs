@@ -20,9 +20,9 @@ mod target;
 mod tools;
 
 pub use children::{Child, Output, run, run_with_input, wait_until};
-pub use cores::{gcore, kernel_core, kernel_cores_are_files};
+pub use cores::{gcore, gcore_and_whether_whole, kernel_core, kernel_cores_are_files};
 pub use gdb::{GdbCall, GdbFrame, native_stacks, native_stacks_of_core, native_stacks_of_process};
-pub use interpreters::{Interpreter, cache, interpreters, missing, representatives};
+pub use interpreters::{Interpreter, cache, expected, interpreters, missing, representatives};
 pub use outcome::Scenario;
 pub use program::{Program, build};
 pub use report::{Frame, Report, Thread};
