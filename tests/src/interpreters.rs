@@ -80,7 +80,7 @@ fn all_expected() -> impl Iterator<Item = (String, &'static str, &'static str)> 
     let not_there = "not among pyenv's versions, and no registry has it";
     let pyenv = PYENV.map(|version| (format!("pyenv {version}"), "", not_there));
     let no_root = if is_root() { "its Debian root is not unpacked: tests/run does it" } else { "chroot needs root" };
-    let roots = ROOTS.iter().flat_map(|(suite, version, suffixes)| {
+    let roots = ROOTS.iter().flat_map(move |(suite, version, suffixes)| {
         suffixes.iter().map(move |suffix| (format!("{suite} {version}"), *suffix, no_root))
     });
     let built = [("built 3.13".to_owned(), " free-threaded", "built on request: tests/run --free-threaded")];
@@ -218,6 +218,8 @@ fn in_folder(name: &str, root: Option<&Path>, folder: &Path, stripped: bool) -> 
     let mut found = Vec::new();
     for exe in executables {
         let one = Interpreter::probe(name, root, folder.join(exe), stripped);
+        // A build without the GIL is installed under two names.
+        let one = one.filter(|one| found.iter().all(|other: &Interpreter| other.name != one.name));
         let jit = one.as_ref().and_then(Interpreter::with_jit);
         found.extend(one.into_iter().chain(jit));
     }

@@ -216,14 +216,21 @@ impl Frame {
     }
 }
 
-/// A text as faulthandler writes it: all but printable ASCII escaped.
+/// A text as faulthandler writes it: all but printable ASCII escaped, and no more than 500 characters.
 fn as_faulthandler(text: &str) -> String {
-    text.chars()
+    const LONGEST: usize = 500;
+    let mut escaped: String = text
+        .chars()
+        .take(LONGEST)
         .map(|one| match u32::from(one) {
             0x20..=0x7e => one.to_string(),
             code @ 0..=0xff => format!("\\x{code:02x}"),
             code @ 0x100..=0xffff => format!("\\u{code:04x}"),
             code => format!("\\U{code:08x}"),
         })
-        .collect()
+        .collect();
+    if text.chars().nth(LONGEST).is_some() {
+        escaped.push_str("...");
+    }
+    escaped
 }

@@ -181,7 +181,7 @@ impl Target {
         let text = wait_until("faulthandler", 20, || {
             std::thread::sleep(Duration::from_millis(50));
             let now = fs::read_to_string(&path).unwrap_or_default();
-            if !now.is_empty() && now == before {
+            if now.ends_with('\n') && now == before {
                 return Some(now);
             }
             before = now;

@@ -66,7 +66,7 @@ class Matrix:
     def lines(self):
         names = sorted(self.cells, key=by_version)
         width = max(map(len, [*names, *self.lacking]), default=0)
-        # 1 · · · 5 · · · · 10: where a number of two digits ends is its column.
+        # Where a number ends is its column.
         ruler = "".join(f"{number:>5}" for number in range(5, len(self.scenarios) + 1, 5))
         yield f"{'':{width}}   live   core  {ruler}"
         for name in names:
