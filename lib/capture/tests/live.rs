@@ -9,11 +9,12 @@ use common::{
 use nix::sys::ptrace;
 use nix::sys::signal::{Signal, kill};
 use nix::unistd::Pid;
-use pyst_capture::Options;
+use pyst_capture::{Options, Target, capture};
 use pyst_snapshot::payload::{
     Blocking, Capture, FoundBy, ModuleFile, Modules, NativeFrame, Process, Severity, Source, StackEnd, Threads,
 };
 use std::process::{Command, Stdio};
+use std::time::Duration;
 
 const DEEP: &str = "
 import time
@@ -35,6 +36,17 @@ for i in range(49): threading.Thread(target=work, args=(3,), daemon=True).start(
 time.sleep(0.3)
 print('ready')
 time.sleep(1000)
+";
+
+/// Its frames take some megabytes.
+const VERY_DEEP: &str = "
+import sys, time
+sys.setrecursionlimit(100000)
+def down(n):
+    if n: down(n - 1)
+    print('ready')
+    time.sleep(1000)
+down(50000)
 ";
 
 fn sleeper() -> TestChild {
@@ -151,6 +163,26 @@ fn python_only_leaves_out_stacks() {
     assert!(threads.iter().all(|thread| thread.stack.is_none() && thread.registers.is_some()));
     let whole = grab(child.pid());
     assert!(size(&snapshot) < size(&whole), "{} {}", size(&snapshot), size(&whole));
+}
+
+#[test]
+fn however_much_there_is_to_read_the_limit_of_the_stop_holds() {
+    if !have_python() {
+        return;
+    }
+    let child = python(VERY_DEEP);
+    let limited = |stop_limit| {
+        let snapshot =
+            capture(Target::Live(child.pid()), &Options { python_only: true, stop_limit, ..Options::default() })
+                .unwrap()
+                .snapshot;
+        let codes: Vec<String> = diagnostics(&snapshot).into_iter().map(|diagnostic| diagnostic.code).collect();
+        (python_functions(&snapshot).iter().map(Vec::len).max(), codes)
+    };
+    // Nobody reads that much in so little time: the target must have been let go in the middle of it.
+    let (_, codes) = limited(Duration::from_micros(20));
+    assert!(codes.contains(&"stop-limit".to_owned()), "{codes:?}");
+    assert_eq!(limited(Duration::from_secs(10)), (Some(50_002), vec![]));
 }
 
 #[test]

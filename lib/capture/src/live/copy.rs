@@ -65,7 +65,7 @@ impl Copy {
         Copy { pid, held: Arc::new(Mutex::new(Held { spare, ..Held::default() })) }
     }
 
-    /// Reads what of `ranges`, ascending and disjoint, is not held yet.
+    /// Reads what of `ranges`, which are disjoint, is not held yet, the first first.
     pub(crate) fn read_ranges(&self, ranges: &[Range]) -> Result<(), Ended> {
         let mut gaps = Vec::with_capacity(ranges.len() + 8);
         {

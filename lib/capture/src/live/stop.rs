@@ -39,6 +39,10 @@ const MAX_STACK: u64 = 8 << 20;
 /// What of all stacks is read at most.
 const MAX_STACKS: u64 = 256 << 20;
 
+/// What the tracer reads and walks over itself: that takes far less than any limit. More of it, as of a hundred thousand
+/// frames, is left to the reader, so that the tracer can watch the clock.
+const READ_BY_TRACER: u64 = 2 << 20;
+
 /// How often threads are asked whether they have stopped when nothing says so.
 const REPORT_INTERVAL: Duration = Duration::from_millis(1);
 
@@ -315,6 +319,9 @@ impl Reader {
 /// was not all that is needed.
 fn read_resident(plan: &Plan, threads: &[Thread]) -> Option<bool> {
     let first = plan.resident.part_of(first_ranges(threads, &plan.prediction).merged());
+    if first.iter().map(|range| range.len()).sum::<u64>() > READ_BY_TRACER {
+        return None;
+    }
     plan.copy.read_ranges(&first).ok()?;
     let walk = || plan.runtime.as_ref().map(|runtime| pyst_python::walk(runtime, threads, &plan.copy));
     let (walked, missed) = plan.copy.without_fetching(walk);
@@ -356,7 +363,10 @@ pub(crate) fn read_all(
     runtime: Option<&FoundRuntime>,
     maps: &[Map],
 ) -> bool {
-    if copy.read_ranges(first_ranges(threads, &prediction).merged()).is_err() {
+    let mut first = first_ranges(threads, &prediction).merged().to_vec();
+    // Without the thread states, which are small, all else would be of no use if the time is not enough.
+    first.sort_by_key(|range| range.len());
+    if copy.read_ranges(&first).is_err() {
         return true;
     }
     let walked = runtime.map(|runtime| pyst_python::walk(runtime, threads, copy));
