@@ -14,12 +14,11 @@ use std::borrow::Cow;
 use std::cell::Cell;
 use std::collections::HashMap;
 
+mod limits;
+
 /// The most that the sections of one file are unpacked to. The largest programs there are have a few gigabytes of debug
 /// information; those keep it in files of their own, or unpacked.
 const MAX_UNPACKED: u64 = 1 << 30;
-
-/// How deep entries of a unit may nest. Compilers reach some dozens; deeper ones are refused, for they are followed by recursion.
-const MAX_DEPTH: isize = 512;
 
 /// The most calls at one svma that are told of.
 const MAX_CALLS: usize = 256;
@@ -61,6 +60,9 @@ impl ElfFile {
         let mut dwarf = borrow(&sections);
         if let Some(supplement) = &supplement {
             dwarf.set_sup(borrow(supplement));
+        }
+        if !limits::are_kept(&dwarf, svmas) {
+            return none();
         }
         let Ok(context) = Context::from_dwarf(dwarf) else { return none() };
         let mut units = Units::default();
@@ -105,56 +107,27 @@ fn borrow<'a>(sections: &'a Bytes<'_>) -> Dwarf<Slice<'a>> {
     sections.borrow(|bytes| EndianSlice::new(bytes, LittleEndian))
 }
 
-/// What was found out of units, by where their entries start.
+/// The files that the entries of units are in, if those are others, by where the units start.
 #[derive(Default)]
 struct Units {
-    judged: HashMap<usize, Judged>,
-}
-
-#[derive(Clone, Default)]
-struct Judged {
-    nests_too_deep: bool,
-    /// The file that the unit's entries are in, if that is another.
-    split_off: Option<Vec<u8>>,
+    split_off: HashMap<usize, Option<Vec<u8>>>,
 }
 
 impl Units {
-    fn of(&mut self, context: &Context<Slice<'_>>, svma: Svma) -> Judged {
+    fn split_off(&mut self, context: &Context<Slice<'_>>, svma: Svma) -> Option<Vec<u8>> {
         // Split parts are not loaded; then this is the skeleton that names them.
-        let Some(unit) = context.find_dwarf_and_unit(svma.0).skip_all_loads() else { return Judged::default() };
+        let unit = context.find_dwarf_and_unit(svma.0).skip_all_loads()?;
         let start = unit.debug_info_offset().map_or(usize::MAX, |offset| offset.0);
-        let judge = || {
+        let name = || {
             let name = unit.dwo_name().ok().flatten().and_then(|name| unit.attr_string(name).ok());
-            let split_off = unit.dwo_id.map(|_| cut(name.map_or(b"?", |name| name.slice())));
-            Judged { nests_too_deep: !is_shallow(unit), split_off }
+            unit.dwo_id.map(|_| cut(name.map_or(b"?", |name| name.slice())))
         };
-        self.judged.entry(start).or_insert_with(judge).clone()
+        self.split_off.entry(start).or_insert_with(name).clone()
     }
-}
-
-fn is_shallow(unit: gimli::UnitRef<'_, Slice<'_>>) -> bool {
-    let walk = || -> gimli::Result<bool> {
-        let mut entries = unit.entries_raw(None)?;
-        while !entries.is_empty() {
-            if entries.next_depth() > MAX_DEPTH {
-                return Ok(false);
-            }
-            if let Some(abbreviation) = entries.read_abbreviation()? {
-                entries.skip_attributes(abbreviation.attributes())?;
-            }
-        }
-        Ok(true)
-    };
-    // What ends in an error ends there for the lookup too.
-    walk().unwrap_or(true)
 }
 
 fn calls_at(context: &Context<Slice<'_>>, svma: Svma, units: &mut Units) -> Calls {
-    let Judged { nests_too_deep, split_off } = units.of(context, svma);
-    let mut calls = Calls { calls: Vec::new(), lacking: split_off };
-    if nests_too_deep {
-        return calls;
-    }
+    let mut calls = Calls { calls: Vec::new(), lacking: units.split_off(context, svma) };
     let Ok(mut frames) = context.find_frames(svma.0).skip_all_loads() else { return calls };
     while let Ok(Some(frame)) = frames.next() {
         let location = frame.location.as_ref();

@@ -179,3 +179,49 @@ fn damaged_debug_information_neither_panics_nor_hangs() {
         }
     }
 }
+
+/// A program with `units` units that use the same abbreviations, `inlined` functions inlined each into the one before, and
+/// as many abbreviations as asked that nothing uses.
+fn hostile(units: usize, inlined: usize, abbreviations: usize) -> String {
+    let range = ".quad main\n.quad .Lend-main\n";
+    let abbreviation =
+        |code: usize, tag: u32| format!(".uleb128 {code}\n.uleb128 {tag}\n.byte 1\n.byte 17,1,18,7,0,0\n");
+    let mut text = String::from(".text\n.globl main\n.type main,@function\nmain:\nret\n.size main,.-main\n.Lend:\n");
+    text += ".section .debug_abbrev,\"\",@progbits\n";
+    text += &[abbreviation(1, 0x11), abbreviation(2, 0x2e), abbreviation(3, 0x1d)].concat();
+    text += &(4..4 + abbreviations).map(|code| abbreviation(code, 0x1d)).collect::<String>();
+    text += ".byte 0\n.section .debug_info,\"\",@progbits\n";
+    for unit in 0..units {
+        text += &format!(".long .Le{unit}-.Ls{unit}\n.Ls{unit}:\n.short 4\n.long 0\n.byte 8\n");
+        text += &format!(".uleb128 1\n{range}.uleb128 2\n{range}.rept {inlined}\n.uleb128 3\n{range}.endr\n");
+        text += &format!(".zero {}\n.Le{unit}:\n", inlined + 2);
+    }
+    text + ".section .note.GNU-stack,\"\",@progbits\n"
+}
+
+fn assemble(source: &str) -> Option<ElfFile> {
+    if !available("gcc") {
+        return None;
+    }
+    let directory = tempfile::tempdir().unwrap();
+    std::fs::write(directory.path().join("hostile.s"), source).unwrap();
+    let command = ["-o", "hostile", "hostile.s"];
+    assert!(Command::new("gcc").current_dir(directory.path()).args(command).status().unwrap().success());
+    open(&directory.path().join("hostile"))
+}
+
+#[test]
+fn entries_that_nest_without_end_are_refused_before_they_are_followed() {
+    let Some(file) = assemble(&hostile(1, 200_000, 0)) else { return };
+    let main = file.symbol_named("main").unwrap();
+    assert_eq!(file.calls_covering(&[main]), [Calls::default()]);
+}
+
+#[test]
+fn abbreviations_that_all_units_read_anew_do_not_take_hours() {
+    let Some(file) = assemble(&hostile(20_000, 1, 40_000)) else { return };
+    let main = file.symbol_named("main").unwrap();
+    let start = std::time::Instant::now();
+    assert_eq!(file.calls_covering(&[main]), [Calls::default()]);
+    assert!(start.elapsed().as_secs() < 60);
+}
