@@ -135,9 +135,10 @@ impl<'a> Search<'a> {
         self.best.as_ref().is_some_and(|(verdict, _)| *verdict == Verdict::Runs)
     }
 
-    /// Whether nothing is to be gained by searching on. A runtime without an interpreter may be a copy that nobody uses.
+    /// Whether nothing is to be gained by searching on. A runtime without an interpreter may be a copy that nobody uses,
+    /// and one that does not hold together none.
     fn is_over(&self) -> bool {
-        self.best.as_ref().is_some_and(|(verdict, _)| *verdict != Verdict::Empty)
+        self.best.as_ref().is_some_and(|(verdict, _)| !matches!(verdict, Verdict::Empty | Verdict::Torn))
     }
 }
 

@@ -90,8 +90,19 @@ fn only_a_runtime_whose_pointers_lead_back_is_one() {
         let state = fake.state(interpreter, 1, &[]);
         assert_eq!(verdict(&fake), Verdict::Runs);
         fake.put(state, table.offsets.thread_interpreter, state.0);
-        assert_eq!(verdict(&fake), Verdict::Invalid);
+        assert_eq!(verdict(&fake), Verdict::Torn);
     }
+}
+
+/// Debug builds fill what they free.
+#[test]
+fn a_thread_that_ends_just_then_does_not_hide_the_runtime() {
+    let mut fake = self_described().unwrap();
+    let interpreter = fake.interpreter(0);
+    fake.put(interpreter, fake.table.offsets.interpreter_threads_head, 0xdddd_dddd_dddd_dddd);
+    let runtime = find(&fake, "/app/bundle");
+    let found = runtime.found.unwrap();
+    assert_eq!((found.address, found.layout_source), (fake.runtime, LayoutSource::SELF_DESCRIBED));
 }
 
 #[test]

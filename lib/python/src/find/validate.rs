@@ -15,6 +15,8 @@ pub(crate) enum Verdict {
     Unknown,
     /// It has no interpreter: not started, or a copy of the library that nobody uses.
     Empty,
+    /// It has interpreters, but what should be a thread state is none: a thread may have started or ended just then.
+    Torn,
     /// It has interpreters, and no thread state.
     Idle,
     /// It has thread states.
@@ -27,6 +29,7 @@ impl Verdict {
             Verdict::Invalid => "which its memory does not look like",
             Verdict::Unknown => "of which no layout is known here",
             Verdict::Empty => "without an interpreter",
+            Verdict::Torn => "with a thread state that does not hold together",
             Verdict::Idle => "without a thread state",
             Verdict::Runs => "with thread states",
         }
@@ -51,7 +54,7 @@ fn judge(layout: &Layout, runtime: Address, memory: &dyn Memory) -> Option<Verdi
         // While it starts there is none yet; later there always is.
         return (look.phase != RuntimePhase::RUNNING).then_some(Verdict::Empty);
     }
-    let mut verdict = Verdict::Idle;
+    let (mut runs, mut torn) = (false, false);
     let mut met_main = look.main.is_none();
     let mut interpreter = look.first;
     for _ in 0..LOOKED_AT {
@@ -61,13 +64,16 @@ fn judge(layout: &Layout, runtime: Address, memory: &dyn Memory) -> Option<Verdi
         met_main |= Some(interpreter) == look.main;
         let thread = memory.read_address(offsets.interpreter_threads_head.of(interpreter)?).ok()?;
         if !thread.is_null() {
-            let back = memory.read_address(offsets.thread_interpreter.of(thread)?).ok()?;
-            if back != interpreter {
-                return None;
-            }
-            verdict = Verdict::Runs;
+            let field = offsets.thread_interpreter.of(thread);
+            let back = field.and_then(|field| memory.read_address(field).ok());
+            *(if back == Some(interpreter) { &mut runs } else { &mut torn }) = true;
         }
         interpreter = memory.read_address(offsets.interpreter_next.of(interpreter)?).ok()?;
     }
+    let verdict = match (torn, runs) {
+        (true, _) => Verdict::Torn,
+        (_, true) => Verdict::Runs,
+        _ => Verdict::Idle,
+    };
     (met_main || !interpreter.is_null()).then_some(verdict)
 }
