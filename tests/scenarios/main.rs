@@ -2,6 +2,7 @@
 // Test code: a panic is how it reports.
 #![allow(clippy::unwrap_used, clippy::expect_used, clippy::indexing_slicing, clippy::panic)]
 
+mod aarch64;
 mod builds;
 mod command_line;
 mod company;

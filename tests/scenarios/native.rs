@@ -282,7 +282,7 @@ fn same_frames(thread: &Thread<'_>, gdb: &[GdbFrame]) -> Result<()> {
 }
 
 /// The frames of functions that wrote of themselves are those that they wrote of: all of them, or the innermost ones.
-fn only_true_frames(thread: &Thread<'_>, returns: &[u64], all: bool) -> Result<()> {
+pub(crate) fn only_true_frames(thread: &Thread<'_>, returns: &[u64], all: bool) -> Result<()> {
     let pcs = pcs(thread);
     let found: Vec<u64> = pcs.iter().copied().filter(|pc| returns.contains(pc)).collect();
     let is_right = if all { found == returns } else { returns.ends_with(&found) };
@@ -290,7 +290,7 @@ fn only_true_frames(thread: &Thread<'_>, returns: &[u64], all: bool) -> Result<(
     Ok(())
 }
 
-fn contains_functions(thread: &Thread<'_>, functions: &[&str]) -> Result<()> {
+pub(crate) fn contains_functions(thread: &Thread<'_>, functions: &[&str]) -> Result<()> {
     let frames = thread.frames();
     let mut names = frames.iter().filter_map(|frame| frame["function"].as_str());
     for function in functions {
@@ -303,13 +303,13 @@ fn contains_functions(thread: &Thread<'_>, functions: &[&str]) -> Result<()> {
     Ok(())
 }
 
-fn pcs(thread: &Thread<'_>) -> Vec<u64> {
+pub(crate) fn pcs(thread: &Thread<'_>) -> Vec<u64> {
     let address = |text: &str| u64::from_str_radix(text.trim_start_matches("0x"), 16).ok();
     thread.native_frames().iter().filter_map(|frame| address(frame["address"].as_str()?)).collect()
 }
 
 /// For messages; of a deep stack both ends.
-fn shown(thread: &Thread<'_>) -> Vec<String> {
+pub(crate) fn shown(thread: &Thread<'_>) -> Vec<String> {
     let text =
         |frame: &serde_json::Value| format!("{} {} by {}", frame["address"], frame["function"], frame["found_by"]);
     let all: Vec<String> = thread.native_frames().iter().map(text).collect();

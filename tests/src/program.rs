@@ -88,14 +88,29 @@ impl Program {
     /// # Errors
     /// There is none.
     pub fn kernel_core(&mut self, signal: Signal) -> Result<PathBuf> {
+        let names = [format!("core.{}", self.pid()), "core".to_owned()];
+        self.end(signal)?;
+        let written = names.iter().map(|name| self.folder.path().join(name)).find(|path| path.exists());
+        written.context("the kernel wrote no core")
+    }
+
+    /// Ends the emulator that it is by `signal` and finds the core of the emulated program.
+    ///
+    /// # Errors
+    /// There is none.
+    pub fn qemu_core(&mut self, signal: Signal) -> Result<PathBuf> {
+        self.end(signal)?;
+        let paths = std::fs::read_dir(self.folder.path())?.filter_map(|entry| Some(entry.ok()?.path()));
+        let mut cores = paths.filter(|path| path.extension().is_some_and(|end| end == "core"));
+        cores.next().context("QEMU wrote no core")
+    }
+
+    fn end(&mut self, signal: Signal) -> Result<()> {
         let pid = self.pid().to_string();
         run(Command::new("prlimit").args(["--core=unlimited:unlimited", "--pid", &pid]))?.expect_status(0)?;
         self.child.signal(signal)?;
         let child = &mut self.child;
-        wait_until("the program to die", 60, || child.ended())?;
-        let names = [format!("core.{pid}"), "core".to_owned()];
-        let written = names.iter().map(|name| self.folder.path().join(name)).find(|path| path.exists());
-        written.context("the kernel wrote no core")
+        wait_until("the program to die", 60, || child.ended()).map(drop)
     }
 
     fn state(&self) -> Result<char> {

@@ -4,13 +4,14 @@
 mod file;
 mod files;
 mod notes;
+mod unlisted;
 
 use crate::error::CaptureError;
 use crate::finish::{self, Facts};
+use crate::live::maps;
 use crate::live::stack::up_to_top;
-use crate::live::{LIVE_ARCH, maps};
 use crate::modules::{self, WithFiles};
-use crate::registers::{RED_ZONE, SP};
+use crate::registers::{RED_ZONE, stack_pointer};
 use crate::source::TargetPaths;
 use crate::{Options, nanoseconds};
 use file::{CoreFile, Segment};
@@ -18,7 +19,7 @@ use files::CoreFiles;
 use notes::{FileNote, Notes, SignalNote, ThreadNote};
 use pyst_memory::Memory;
 use pyst_snapshot::payload::{
-    Blocking, Capture, CaptureSource, Diagnostic, Map, ModuleFile, Process, Severity, Signal, Stack, Thread,
+    Arch, Blocking, Capture, CaptureSource, Diagnostic, Map, ModuleFile, Process, Severity, Signal, Stack, Thread,
 };
 use pyst_snapshot::{Address, Bytes, Range, Snapshot, Tid};
 use std::os::unix::ffi::OsStrExt;
@@ -41,7 +42,7 @@ pub(crate) fn capture(path: &Path, exe: Option<&Path>, options: &Options) -> Res
         })?;
     }
     let core = CoreFile::open(path)?;
-    let mut notes = Notes::default();
+    let mut notes = Notes::of(core.arch());
     for segment in core.notes() {
         notes.read(segment);
     }
@@ -52,6 +53,9 @@ pub(crate) fn capture(path: &Path, exe: Option<&Path>, options: &Options) -> Res
             // gdb writes its notes last.
             missing => CaptureError::TruncatedCore { path, missing },
         });
+    }
+    if let (true, Some(exe), Some(entry)) = (notes.files.is_empty(), exe, notes.auxiliary(AT_ENTRY)) {
+        notes.files = unlisted::mappings(exe, entry);
     }
     let captured_at_ns = nanoseconds(core.modified.unwrap_or(UNIX_EPOCH));
     let maps = map_segments(&core, &notes);
@@ -90,14 +94,15 @@ pub(crate) fn capture(path: &Path, exe: Option<&Path>, options: &Options) -> Res
             diagnostics.push(complaint);
         }
     }
-    let threads = threads(&notes, &maps, crash);
+    let threads = threads(&notes, core.arch(), &maps, crash);
     let page_size = notes.auxiliary(AT_PAGESZ).and_then(|size| u32::try_from(size).ok());
     let common = crate::capture_section(options);
     let capture = Capture {
         captured_at_ns,
         source: CaptureSource::CORE,
         blocking: Blocking::NOT_APPLICABLE,
-        arch: LIVE_ARCH,
+        arch: core.arch(),
+        pac_mask: notes.pac_mask,
         page_size: page_size.unwrap_or(common.page_size),
         ..common
     };
@@ -222,14 +227,15 @@ fn process(notes: &Notes, crash: Option<(&ThreadNote, SignalNote)>) -> Process {
 }
 
 /// The threads. A core has no names of them, and the living process that has the same number by now is another one.
-fn threads(notes: &Notes, maps: &[Map], crash: Option<(&ThreadNote, SignalNote)>) -> Vec<Thread> {
+fn threads(notes: &Notes, arch: Arch, maps: &[Map], crash: Option<(&ThreadNote, SignalNote)>) -> Vec<Thread> {
     let mut threads: Vec<Thread> = notes
         .threads
         .iter()
         .map(|note| Thread {
             tid: Tid(note.tid),
             crashed: crash.is_some_and(|(crashed, _)| crashed.tid == note.tid),
-            stack: note.registers.get(SP).and_then(|sp| stack_at(Address(sp), note.registers.thread_pointer, maps)),
+            stack: stack_pointer(&note.registers, arch)
+                .and_then(|sp| stack_at(Address(sp), note.registers.thread_pointer, maps)),
             registers: Some(note.registers.clone()),
             ..Thread::default()
         })

@@ -6,7 +6,7 @@
 use crate::Options;
 use crate::error::CaptureError;
 use crate::modules::{LoadedModules, WithFiles};
-use crate::registers::{RED_ZONE, SP};
+use crate::registers::{RED_ZONE, stack_pointer};
 use crate::source::{self, TargetPaths};
 use pyst_elf::{
     Answer, Calls, CfiEntry, ElfFiles, FileRecorder, Files, ModuleId, ModuleTable, RecordedAnswers, SymbolHit,
@@ -15,8 +15,8 @@ use pyst_elf::{
 use pyst_memory::{Image, Memory, Recorder};
 use pyst_native::Evidence;
 use pyst_snapshot::payload::{
-    Blocking, Capture, Diagnostic, Diagnostics, Map, Maps, Module, Modules, Native, NativeStack, Process, Runtime,
-    Severity, Stack, StackEnd, Stage, Thread, Threads,
+    Arch, Blocking, Capture, Diagnostic, Diagnostics, Map, Maps, Module, Modules, Native, NativeStack, Process,
+    Runtime, Severity, Stack, StackEnd, Stage, Thread, Threads,
 };
 use pyst_snapshot::{Address, Range, Snapshot, Svma};
 use std::collections::{BTreeMap, BTreeSet};
@@ -72,13 +72,14 @@ pub(crate) fn finish(facts: Facts<'_>, options: &Options) -> Result<Snapshot, Ca
         let table = ModuleTable::new(&modules);
         let unwound = pyst_native::unwind(Evidence {
             arch: capture.arch,
+            pac_mask: capture.pac_mask,
             threads: &threads,
             maps,
             memory: &recorder,
             modules: &table,
             files: &files,
         });
-        keep_stacks(&threads, &unwound.native, maps, &memory, &recorder);
+        keep_stacks(&threads, capture.arch, &unwound.native, maps, &memory, &recorder);
         diagnose_stacks(&threads, &unwound.native, capture.blocking, &mut diagnostics);
         mappings = unwound.mappings;
         files.into_payloads()
@@ -145,8 +146,8 @@ impl Used {
         loaded: &LoadedModules,
     ) {
         let files = FileRecorder::new(WithoutCalls(&loaded.files));
-        let (arch, modules) = (capture.arch, &loaded.table);
-        let unwound = pyst_native::unwind(Evidence { arch, threads, maps, memory, modules, files: &files });
+        let (arch, pac_mask, modules) = (capture.arch, capture.pac_mask, &loaded.table);
+        let unwound = pyst_native::unwind(Evidence { arch, pac_mask, threads, maps, memory, modules, files: &files });
         let frames = unwound.native.stacks.iter().flat_map(|stack| &stack.frames);
         self.0.extend(frames.filter_map(|frame| frame.module).map(ModuleId));
         let RecordedAnswers { unwind, symbols, .. } = files.into_payloads();
@@ -217,13 +218,14 @@ impl Files for Renumbered<'_> {
 /// arguments and environment, which are nobody's business.
 fn keep_stacks<M: Memory>(
     threads: &Threads,
+    arch: Arch,
     native: &Native,
     maps: &[Map],
     memory: &dyn Memory,
     recorder: &Recorder<M>,
 ) {
     for thread in &threads.threads {
-        let sp = thread.registers.as_ref().and_then(|registers| registers.get(SP));
+        let sp = thread.registers.as_ref().and_then(|registers| stack_pointer(registers, arch));
         let unwound = native.stacks.iter().find(|stack| stack.tid == thread.tid);
         let (Some(sp), Some(stack), Some(unwound)) = (sp, thread.stack, unwound) else { continue };
         for range in used_stack(Address(sp), stack, unwound, maps) {

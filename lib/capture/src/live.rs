@@ -30,7 +30,7 @@ use std::sync::mpsc::{self, RecvTimeoutError, Sender};
 use std::time::{Duration, SystemTime};
 
 /// The one instruction set whose registers and processes are read.
-pub(crate) const LIVE_ARCH: Arch = Arch::X86_64;
+pub(crate) const LIVE_ARCH: Arch = if cfg!(target_arch = "aarch64") { Arch::AARCH64 } else { Arch::X86_64 };
 
 /// How long looking and stopping may take together. It is bounded only because a read of memory can block for ever.
 const LOOK_LIMIT: Duration = Duration::from_secs(60);

@@ -155,6 +155,12 @@ impl ElfFile {
         self.header().map_or(0, |header| header.e_machine(LE).0)
     }
 
+    /// The svma of the first instruction.
+    #[must_use]
+    pub fn entry(&self) -> Svma {
+        Svma(self.header().map_or(0, |header| header.e_entry.get(LE)))
+    }
+
     /// The loaded segments, in the order of the file.
     #[must_use]
     pub fn load_segments(&self) -> &[LoadSegment] {

@@ -7,14 +7,14 @@
 //! - All registers are tracked, each known or not; a rule that needs an unknown one ends the stack.
 //! - Registers, memory and CFI are hostile: every loop is bounded, and nothing panics.
 //!
-//! Targets are x86_64.
+//! Targets are x86_64 and aarch64; what differs between them is behind `Machine`.
 #![deny(missing_docs)]
 
-mod callee;
+mod aarch64;
 mod demangle;
 mod diagnose;
-mod epilogue;
 mod expression;
+mod machine;
 mod mapped;
 mod names;
 mod registers;
@@ -22,8 +22,8 @@ mod replay;
 mod row;
 mod rules;
 mod step;
-mod trampoline;
 mod walk;
+mod x86_64;
 
 pub use replay::unwind_from_snapshot;
 pub use walk::{Evidence, MAX_FRAMES, Unwound, unwind};

@@ -1,26 +1,14 @@
-//! The registers of one frame, x86_64, by DWARF number.
+//! The registers of one frame, by DWARF number.
 
+use crate::machine::Machine;
 use pyst_snapshot::payload::{Register, Registers};
 
-/// rbx.
-pub(crate) const RBX: usize = 3;
-/// rbp.
-pub(crate) const RBP: usize = 6;
-/// rsp.
-pub(crate) const RSP: usize = 7;
-/// The return address column, which holds rip.
-pub(crate) const RIP: usize = 16;
-/// rax to r15, and rip.
-pub(crate) const COUNT: usize = 17;
+/// Room for the general registers of any instruction set, and its pc.
+pub(crate) const COUNT: usize = 33;
 
 /// Registers, each known or not.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(crate) struct RegisterFile([Option<u64>; COUNT]);
-
-/// Whether the psABI has a function keep the register for its caller. (rsp, which it also keeps, is the CFA.)
-pub(crate) fn is_callee_saved(number: usize) -> bool {
-    matches!(number, RBX | RBP | 12..=15)
-}
 
 impl RegisterFile {
     pub(crate) fn unknown() -> RegisterFile {
@@ -36,10 +24,10 @@ impl RegisterFile {
     }
 
     /// What a caller still has of these without any rule: what its callees must keep.
-    pub(crate) fn kept_for_caller(&self) -> RegisterFile {
+    pub(crate) fn kept_for_caller(&self, machine: Machine) -> RegisterFile {
         let mut file = self.clone();
         for (number, value) in file.0.iter_mut().enumerate() {
-            if !is_callee_saved(number) {
+            if !machine.is_callee_saved(number) {
                 *value = None;
             }
         }
@@ -50,7 +38,7 @@ impl RegisterFile {
         self.0.get(number).copied().flatten()
     }
 
-    /// Registers beyond rip, such as vector registers, are not kept.
+    /// Other registers, such as vector registers, are not kept.
     pub(crate) fn set(&mut self, number: usize, value: Option<u64>) {
         if let Some(register) = self.0.get_mut(number) {
             *register = value;

@@ -25,9 +25,16 @@ pub fn unwind_from_snapshot(snapshot: &Snapshot, local: Option<&dyn Files>) -> (
     let modules = ModuleTable::new(&modules);
     let mut maps = snapshot.get::<Maps>().ok().flatten().unwrap_or_default();
     maps.maps.sort_by_key(|map| map.range);
-    let arch = capture.arch;
-    let evidence =
-        |files| Evidence { arch, threads: &threads, maps: &maps.maps, memory: &memory, modules: &modules, files };
+    let (arch, pac_mask) = (capture.arch, capture.pac_mask);
+    let evidence = |files| Evidence {
+        arch,
+        pac_mask,
+        threads: &threads,
+        maps: &maps.maps,
+        memory: &memory,
+        modules: &modules,
+        files,
+    };
     let unwound = match local {
         Some(local) => unwind(evidence(&Fallback(recorded, local))),
         None => unwind(evidence(&recorded)),

@@ -4,7 +4,8 @@
 //! pointer to its CIE is set to point there. The section's base is such that the FDE keeps its svma, so its pc-relative
 //! pointers stay right. A live file and a snapshot go through the same code.
 
-use crate::registers::{COUNT, RIP};
+use crate::machine::Machine;
+use crate::registers::COUNT;
 use gimli::{
     BaseAddresses, CfaRule, DebugFrame, EhFrame, EndianSlice, LittleEndian, RegisterRule, UnwindContext,
     UnwindContextStorage, UnwindExpression, UnwindOffset, UnwindSection, UnwindTableRow,
@@ -76,7 +77,7 @@ pub(crate) enum Rule {
 }
 
 /// The rules at `svma`, or `None` when the entry is malformed or does not cover it.
-pub(crate) fn compile(entry: &CfiEntry, svma: Svma, scratch: &mut Scratch) -> Option<Row> {
+pub(crate) fn compile(entry: &CfiEntry, svma: Svma, machine: Machine, scratch: &mut Scratch) -> Option<Row> {
     let length = entry.cie.len().checked_add(entry.fde.len())?;
     if length > MAX_PROGRAM {
         return None;
@@ -91,11 +92,13 @@ pub(crate) fn compile(entry: &CfiEntry, svma: Svma, scratch: &mut Scratch) -> Op
     if entry.section == CfiSection::DEBUG_FRAME {
         let mut section = DebugFrame::new(&bytes, LittleEndian);
         section.set_address_size(ADDRESS_SIZE);
-        evaluate(&section, &bases, fde, svma, scratch)
+        section.set_vendor(machine.vendor());
+        evaluate(&section, &bases, fde, svma, machine, scratch)
     } else {
         let mut section = EhFrame::new(&bytes, LittleEndian);
         section.set_address_size(ADDRESS_SIZE);
-        evaluate(&section, &bases, fde, svma, scratch)
+        section.set_vendor(machine.vendor());
+        evaluate(&section, &bases, fde, svma, machine, scratch)
     }
 }
 
@@ -115,14 +118,21 @@ fn point_to_cie(bytes: &mut [u8], fde: usize, section: CfiSection) -> Option<()>
     Some(())
 }
 
-fn evaluate<'a, S>(section: &S, bases: &BaseAddresses, fde: usize, svma: Svma, scratch: &mut Scratch) -> Option<Row>
+fn evaluate<'a, S>(
+    section: &S,
+    bases: &BaseAddresses,
+    fde: usize,
+    svma: Svma,
+    machine: Machine,
+    scratch: &mut Scratch,
+) -> Option<Row>
 where
     S: UnwindSection<Slice<'a>>,
     S::Offset: UnwindOffset<usize>,
 {
     let fde = section.fde_from_offset(bases, fde.into(), S::cie_from_offset).ok()?;
-    // What a return address is called differs between architectures only; here it is always rip.
-    if usize::from(fde.cie().return_address_register().0) != RIP {
+    // What a return address is called differs between instruction sets only.
+    if usize::from(fde.cie().return_address_register().0) != machine.return_column() {
         return None;
     }
     let row = fde.unwind_info_for_address(section, bases, scratch, svma.0).ok()?;

@@ -1,7 +1,8 @@
 //! Applies compiled rules: this frame's registers to its caller's.
 
 use crate::expression::evaluate;
-use crate::registers::{RIP, RSP, RegisterFile};
+use crate::machine::Machine;
+use crate::registers::RegisterFile;
 use crate::row::{Cfa, Row, Rule};
 use pyst_memory::{Memory, MemoryExt, ReadError};
 use pyst_snapshot::Address;
@@ -32,16 +33,21 @@ pub(crate) fn cfa(row: &Row, registers: &RegisterFile, memory: &dyn Memory) -> R
     }
 }
 
-/// The registers of the caller. Its rip is unknown when the rules say that there is no caller.
+/// The registers of the caller. Its pc is unknown when the rules say that there is no caller. `has_called` says whether the function
+/// has made a call, which leaves its own return address nowhere but where it was saved.
 pub(crate) fn caller(
     row: &Row,
     cfa: u64,
     registers: &RegisterFile,
+    has_called: bool,
+    machine: Machine,
     memory: &dyn Memory,
 ) -> Result<RegisterFile, Failure> {
-    let mut caller = registers.kept_for_caller();
-    caller.set(RSP, Some(cfa));
-    let mut states_return_address = false;
+    let mut caller = registers.kept_for_caller(machine);
+    caller.set(machine.sp(), Some(cfa));
+    let link = machine.link().filter(|_| !has_called).and_then(|link| registers.get(link));
+    let mut return_address = link;
+    let mut states_return_address = link.is_some();
     for (number, rule) in &row.rules {
         let value = match rule {
             Rule::Undefined => None,
@@ -56,14 +62,17 @@ pub(crate) fn caller(
                 Some(memory.read_u64(Address(address))?)
             }
         };
-        if *number == RIP {
+        if *number == machine.return_column() {
             states_return_address = true;
-            if value.is_none() && *rule != Rule::Undefined {
+            return_address = value;
+            let is_lost = has_called && *rule == Rule::Same && machine.link() == Some(*number);
+            if is_lost || (value.is_none() && *rule != Rule::Undefined) {
                 return Err(Failure::BadCfi);
             }
         }
         caller.set(*number, value);
     }
+    caller.set(machine.pc(), return_address.map(|address| machine.without_signature(address)));
     // A function that does not say where its return address is, is not described at all.
     if states_return_address { Ok(caller) } else { Err(Failure::BadCfi) }
 }

@@ -1,12 +1,10 @@
 //! One step: from a frame to its caller.
 
-use crate::callee::follows_call;
-use crate::epilogue;
+use crate::machine::Machine;
 use crate::mapped::Mapped;
-use crate::registers::{RBP, RIP, RSP, RegisterFile};
-use crate::row::{Row, Scratch, compile};
+use crate::registers::RegisterFile;
+use crate::row::{Row, Rule, Scratch, compile};
 use crate::rules::{self, Failure};
-use crate::trampoline;
 use pyst_elf::{Answer, Files, ModuleId, ModuleTable};
 use pyst_memory::{Memory, MemoryExt, ReadError};
 use pyst_snapshot::payload::{FoundBy, StackEnd, StackV1 as Stack};
@@ -20,17 +18,20 @@ const MAX_FRAME: u64 = 1 << 20;
 /// A frame whose caller is looked for.
 #[derive(Clone, Debug)]
 pub(crate) struct Frame {
+    pub(crate) machine: Machine,
     pub(crate) registers: RegisterFile,
+    /// What sp is at least, where it is not known.
+    pub(crate) floor: Address,
     pub(crate) found_by: FoundBy,
 }
 
 impl Frame {
     pub(crate) fn pc(&self) -> Address {
-        Address(self.registers.get(RIP).unwrap_or(0))
+        Address(self.registers.get(self.machine.pc()).unwrap_or(0))
     }
 
     pub(crate) fn sp(&self) -> Address {
-        Address(self.registers.get(RSP).unwrap_or(0))
+        self.registers.get(self.machine.sp()).map_or(self.floor, Address)
     }
 
     /// Whether pc is the next instruction rather than a return address: the frame runs, or a signal interrupted it.
@@ -64,6 +65,7 @@ impl Stepped {
 
 /// Finds callers. Rules once compiled are kept: threads share most of their frames.
 pub(crate) struct Stepper<'a> {
+    pub(crate) machine: Machine,
     pub(crate) memory: &'a dyn Memory,
     pub(crate) modules: &'a ModuleTable,
     pub(crate) files: &'a dyn Files,
@@ -83,24 +85,28 @@ enum Covered {
 
 impl<'a> Stepper<'a> {
     pub(crate) fn new(
+        machine: Machine,
         memory: &'a dyn Memory,
         modules: &'a ModuleTable,
         files: &'a dyn Files,
         mapped: Mapped<'a>,
     ) -> Stepper<'a> {
-        Stepper { memory, modules, files, mapped, rows: HashMap::new(), scratch: Scratch::new_in() }
+        Stepper { machine, memory, modules, files, mapped, rows: HashMap::new(), scratch: Scratch::new_in() }
     }
 
     /// The caller of `frame`.
     pub(crate) fn step(&mut self, frame: &Frame, stack: Option<&Stack>) -> Stepped {
         let located = self.modules.locate(frame.lookup());
         let covered = located.map_or(Covered::Not, |(module, svma)| self.covered(module, svma));
+        let is_trampoline = || self.machine.is_trampoline(frame.pc(), self.memory);
         match covered {
+            // The bytes are believed before the CFI, which on aarch64 is wrong.
+            _ if self.machine.link().is_some() && is_trampoline() => self.by_trampoline(frame, stack),
             Covered::Row(row) if !self.is_trampoline_after(&row, frame, located) => self.by_cfi(&row, frame, stack),
             Covered::Malformed => Stepped::ended(StackEnd::BAD_CFI),
             Covered::NotRecorded => Stepped::ended(StackEnd::NOT_RECORDED),
             Covered::Row(_) => self.by_trampoline(frame, stack),
-            Covered::Not if trampoline::is_at(frame.pc(), self.memory) => self.by_trampoline(frame, stack),
+            Covered::Not if is_trampoline() => self.by_trampoline(frame, stack),
             Covered::Not if self.is_bad_call(frame) => self.by_bad_call(frame, stack),
             Covered::Not => {
                 let end = if located.is_some() { StackEnd::NO_CFI } else { StackEnd::NO_MODULE };
@@ -115,7 +121,7 @@ impl<'a> Stepper<'a> {
             return covered.clone();
         }
         let covered = match self.files.cfi(module, svma) {
-            Answer::Found(entry) => match compile(&entry, svma, &mut self.scratch) {
+            Answer::Found(entry) => match compile(&entry, svma, self.machine, &mut self.scratch) {
                 Some(row) => Covered::Row(Rc::new(row)),
                 None => Covered::Malformed,
             },
@@ -130,34 +136,39 @@ impl<'a> Stepper<'a> {
     /// "returns" to the trampoline's first instruction, so what lies before it was never called.
     fn is_trampoline_after(&self, row: &Row, frame: &Frame, located: Option<(ModuleId, Svma)>) -> bool {
         let at_end = located.is_some_and(|(_, svma)| svma.0.checked_add(1) == Some(row.end.0));
-        !frame.is_exact() && !row.signal && at_end && trampoline::is_at(frame.pc(), self.memory)
+        !frame.is_exact() && !row.signal && at_end && self.machine.is_trampoline(frame.pc(), self.memory)
     }
 
     fn by_cfi(&self, row: &Row, frame: &Frame, stack: Option<&Stack>) -> Stepped {
-        let cfa = match rules::cfa(row, &frame.registers, self.memory) {
+        let cfa = rules::cfa(row, &frame.registers, self.memory);
+        let cfa = match cfa.or_else(|failure| self.cfa_by_record(row, frame).ok_or(failure)) {
             Ok(cfa) => cfa,
             Err(failure) => return Stepped::ended(end_of(failure, stack)),
         };
         let found_by = if row.signal { FoundBy::SIGNAL_TRAMPOLINE } else { FoundBy::CFI };
-        // A handler may run on a stack of its own, above or below the one it interrupted.
-        if !row.signal && cfa <= frame.sp().0 {
+        let caller = rules::caller(row, cfa, &frame.registers, !frame.is_exact(), self.machine, self.memory);
+        // A handler may run on a stack of its own, above or below the one it interrupted. Where calls push nothing, a function
+        // that has called none may have no frame, and neither has the first of all.
+        let has_caller = !matches!(&caller, Ok(registers) if registers.get(self.machine.pc()).is_none());
+        let may_be_empty = self.machine.link().is_some() && (frame.is_exact() || !has_caller);
+        if !row.signal && (cfa < frame.sp().0 || (cfa == frame.sp().0 && !may_be_empty)) {
             return Stepped::ended(StackEnd::STACK_DID_NOT_GROW);
         }
-        let caller = match rules::caller(row, cfa, &frame.registers, self.memory) {
-            Ok(registers) if registers.get(RIP).is_none() => Err(StackEnd::COMPLETE),
-            Ok(registers) => self.accept(Frame { registers, found_by }),
+        let caller = match caller {
+            Ok(_) if !has_caller => Err(StackEnd::COMPLETE),
+            Ok(registers) => self.accept(self.frame(registers, found_by)),
             Err(failure) => Err(end_of(failure, stack)),
         };
         Stepped { cfa: Some(Address(cfa)), trampoline: row.signal, caller }
     }
 
     fn by_trampoline(&self, frame: &Frame, stack: Option<&Stack>) -> Stepped {
-        let registers = match trampoline::interrupted(frame.sp().0, self.memory) {
+        let registers = match self.machine.interrupted(frame.sp().0, self.memory) {
             Ok(registers) => registers,
             Err(failure) => return Stepped { trampoline: true, ..Stepped::ended(end_of(failure, stack)) },
         };
-        let cfa = registers.get(RSP).map(Address);
-        let caller = Ok(Frame { registers, found_by: FoundBy::SIGNAL_TRAMPOLINE });
+        let cfa = registers.get(self.machine.sp()).map(Address);
+        let caller = Ok(self.frame(registers, FoundBy::SIGNAL_TRAMPOLINE));
         Stepped { cfa, trampoline: true, caller }
     }
 
@@ -169,28 +180,31 @@ impl<'a> Stepper<'a> {
 
     fn by_bad_call(&self, frame: &Frame, stack: Option<&Stack>) -> Stepped {
         let sp = frame.sp();
-        let return_address = match self.memory.read_u64(sp) {
-            Ok(value) => Address(value),
+        let link = self.machine.link().and_then(|link| frame.registers.get(link));
+        let return_address = match link.map_or_else(|| self.memory.read_u64(sp), Ok) {
+            Ok(value) => Address(self.machine.without_signature(value)),
             Err(error) => return Stepped::ended(end_of(error.into(), stack)),
         };
-        let Some(cfa) = sp.checked_add(8).filter(|_| self.returns_to(return_address)) else {
+        let pushed = if link.is_some() { 0 } else { 8 };
+        let Some(cfa) = sp.checked_add(pushed).filter(|_| self.returns_to(return_address)) else {
             return Stepped::ended(StackEnd::NO_MODULE);
         };
         // The function that was called never ran, so all that it would have kept is there.
-        let mut registers = frame.registers.kept_for_caller();
-        registers.set(RSP, Some(cfa.0));
-        registers.set(RIP, Some(return_address.0));
-        let caller = Ok(Frame { registers, found_by: FoundBy::BAD_CALL });
+        let mut registers = frame.registers.kept_for_caller(self.machine);
+        registers.set(self.machine.sp(), Some(cfa.0));
+        registers.set(self.machine.pc(), Some(return_address.0));
+        let caller = Ok(self.frame(registers, FoundBy::BAD_CALL));
         Stepped { cfa: Some(cfa), trampoline: false, caller }
     }
 
     /// The caller that the next instructions return to, if they do just that.
     fn by_epilogue(&self, frame: &Frame, stack: Option<&Stack>) -> Option<Stepped> {
-        let registers = match epilogue::run(&frame.registers, self.memory)? {
+        let registers = match self.machine.run_epilogue(&frame.registers, self.memory)? {
             Ok(registers) => registers,
             Err(failure) => return Some(Stepped::ended(end_of(failure, stack))),
         };
-        let (cfa, return_address) = (Address(registers.get(RSP)?), Address(registers.get(RIP)?));
+        let (cfa, return_address) =
+            (Address(registers.get(self.machine.sp())?), Address(registers.get(self.machine.pc())?));
         if cfa <= frame.sp() {
             return Some(Stepped::ended(StackEnd::STACK_DID_NOT_GROW));
         }
@@ -198,13 +212,21 @@ impl<'a> Stepper<'a> {
         if !return_address.is_null() && !self.returns_to(return_address) {
             return None;
         }
-        let caller = self.accept(Frame { registers, found_by: FoundBy::EPILOGUE });
+        let caller = self.accept(self.frame(registers, FoundBy::EPILOGUE));
         Some(Stepped { cfa: Some(cfa), trampoline: false, caller })
     }
 
     /// The caller by a frame pointer, if all that can be checked speaks for it.
     fn by_frame_pointer(&self, frame: &Frame, stack: Option<&Stack>) -> Option<Stepped> {
-        let (sp, pointer) = (frame.sp(), Address(frame.registers.get(RBP)?));
+        // Where the return address is in a register at first, nobody knows whether a function that has not called yet has made
+        // its frame record.
+        if self.machine.link().is_some() && frame.is_exact() {
+            return None;
+        }
+        if self.keeps_frame_pointer(frame) == Some(false) {
+            return None;
+        }
+        let (sp, pointer) = (frame.sp(), Address(frame.registers.get(self.machine.frame_pointer())?));
         let cfa = pointer.checked_add(16)?;
         let bounds = stack.map(|stack| stack.mapping).filter(|mapping| mapping.contains(sp));
         let in_stack = match bounds {
@@ -215,17 +237,45 @@ impl<'a> Stepper<'a> {
             return None;
         }
         let saved = self.memory.read_u64(pointer).ok()?;
-        let return_address = self.memory.read_address(pointer.checked_add(8)?).ok()?;
+        let return_address = self.memory.read_u64(pointer.checked_add(8)?).ok()?;
+        let return_address = Address(self.machine.without_signature(return_address));
         if !self.returns_to(return_address) {
             return None;
         }
         // The other registers that the function must keep may be anywhere.
         let mut registers = RegisterFile::unknown();
-        registers.set(RBP, Some(saved));
-        registers.set(RSP, Some(cfa.0));
-        registers.set(RIP, Some(return_address.0));
-        let caller = Ok(Frame { registers, found_by: FoundBy::FRAME_POINTER });
+        registers.set(self.machine.frame_pointer(), Some(saved));
+        registers.set(self.machine.pc(), Some(return_address.0));
+        // A frame record may lie anywhere in its frame.
+        if self.machine.link().is_none() {
+            registers.set(self.machine.sp(), Some(cfa.0));
+        }
+        let caller = Ok(Frame { floor: cfa, ..self.frame(registers, FoundBy::FRAME_POINTER) });
         Some(Stepped { cfa: Some(cfa), trampoline: false, caller })
+    }
+
+    fn keeps_frame_pointer(&self, frame: &Frame) -> Option<bool> {
+        let start = self.modules.locate(frame.lookup()).and_then(|(module, svma)| {
+            let Answer::Found(symbol) = self.files.symbol(module, svma) else { return None };
+            Some(symbol.svma.to_address(self.modules.get(module)?.bias))
+        });
+        self.machine.keeps_frame_pointer(start, frame.pc(), self.memory)
+    }
+
+    /// The CFA of a frame whose sp is lost, by its frame record: the frame pointer points to where the CFI says it is saved.
+    fn cfa_by_record(&self, row: &Row, frame: &Frame) -> Option<u64> {
+        let (pointer, link) = (self.machine.frame_pointer(), self.machine.link()?);
+        if frame.is_exact() || self.keeps_frame_pointer(frame) != Some(true) {
+            return None;
+        }
+        let saved_at = |register| {
+            row.rules.iter().find_map(|(number, rule)| match rule {
+                Rule::AtOffset(offset) if *number == register => Some(*offset),
+                _ => None,
+            })
+        };
+        let offset = saved_at(pointer).filter(|offset| saved_at(link) == offset.checked_add(8))?;
+        frame.registers.get(pointer)?.checked_add_signed(offset.checked_neg()?)
     }
 
     /// Whether a value found without CFI is a return address: in code, and after a call as far as one can see. In code that
@@ -235,8 +285,12 @@ impl<'a> Stepper<'a> {
         let in_module = self.modules.locate(lookup).is_some();
         match self.mapped.is_code(lookup) {
             Some(false) => false,
-            _ => follows_call(address, self.memory).unwrap_or(in_module),
+            _ => self.machine.follows_call(address, self.memory).unwrap_or(in_module),
         }
+    }
+
+    fn frame(&self, registers: RegisterFile, found_by: FoundBy) -> Frame {
+        Frame { machine: self.machine, registers, floor: Address(0), found_by }
     }
 
     /// A caller that CFI named, unless its pc cannot be code.
@@ -249,7 +303,8 @@ impl<'a> Stepper<'a> {
         if pc.is_null() {
             return Err(StackEnd::ZERO_RETURN_ADDRESS);
         }
-        if self.mapped.is_code(frame.lookup()) == Some(false) {
+        // A trampoline may be the first thing in its mapping.
+        if self.mapped.is_code(frame.lookup()) == Some(false) && !self.machine.is_trampoline(pc, self.memory) {
             return Err(StackEnd::NO_MODULE);
         }
         Ok(frame)

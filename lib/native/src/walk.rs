@@ -1,9 +1,10 @@
 //! Walks the stacks of all threads.
 
 use crate::diagnose::{diagnose, lacking};
+use crate::machine::Machine;
 use crate::mapped::Mapped;
 use crate::names::Names;
-use crate::registers::{RegisterFile, is_callee_saved};
+use crate::registers::RegisterFile;
 use crate::step::{Frame, Stepper};
 use pyst_elf::{Files, ModuleId, ModuleTable};
 use pyst_memory::Memory;
@@ -21,6 +22,8 @@ pub const MAX_FRAMES: usize = 1 << 16;
 pub struct Evidence<'a> {
     /// The target's instruction set.
     pub arch: Arch,
+    /// The bits of a code address that hold a pointer authentication code.
+    pub pac_mask: u64,
     /// The threads with their registers.
     pub threads: &'a Threads,
     /// The mappings, ascending; those at least that were asked about when the snapshot was taken.
@@ -47,13 +50,13 @@ pub struct Unwound {
 
 /// Unwinds every thread and names its frames. A thread without registers gets a stack of no frames.
 pub fn unwind(evidence: Evidence<'_>) -> Unwound {
-    let Evidence { arch, threads, maps, memory, modules, files } = evidence;
-    if arch != Arch::X86_64 {
+    let Evidence { arch, pac_mask, threads, maps, memory, modules, files } = evidence;
+    let Some(machine) = Machine::of(arch, pac_mask) else {
         let message = format!("native stacks of {} are not unwound by this version", arch.name());
         let diagnostic = Diagnostic::new(Severity::LOSS, "unsupported-architecture", message);
         return Unwound { diagnostics: vec![diagnostic], ..Unwound::default() };
-    }
-    let mut stepper = Stepper::new(memory, modules, files, Mapped::new(maps, memory));
+    };
+    let mut stepper = Stepper::new(machine, memory, modules, files, Mapped::new(maps, memory));
     let walks: Vec<Walk> = threads.threads.iter().map(|thread| walk(thread, &mut stepper)).collect();
 
     let mappings = stepper.mapped.into_asked();
@@ -82,7 +85,8 @@ fn walk(thread: &Thread, stepper: &mut Stepper<'_>) -> Walk {
         lookups: Vec::new(),
     };
     let Some(registers) = &thread.registers else { return walk };
-    let mut frame = Frame { registers: RegisterFile::of_thread(registers), found_by: FoundBy::CONTEXT };
+    let registers = RegisterFile::of_thread(registers);
+    let mut frame = Frame { machine: stepper.machine, registers, floor: Address(0), found_by: FoundBy::CONTEXT };
     let mut seen = HashSet::new();
     loop {
         let stepped = stepper.step(&frame, thread.stack.as_ref());
@@ -150,5 +154,5 @@ fn is_greenlet_start(symbol: &[u8]) -> bool {
 
 /// Where a thread stands, or stood when a signal came, every register is worth showing; in a caller those that are kept.
 fn shown_registers(frame: &Frame) -> Vec<pyst_snapshot::payload::Register> {
-    frame.registers.known(|number| frame.is_exact() || is_callee_saved(number))
+    frame.registers.known(|number| frame.is_exact() || frame.machine.is_callee_saved(number))
 }

@@ -103,6 +103,7 @@ impl World {
         let table = ModuleTable::new(&modules());
         let online = unwind(Evidence {
             arch: Arch::X86_64,
+            pac_mask: 0,
             threads: &self.threads(),
             maps: &self.maps,
             memory: &recorder,
@@ -142,7 +143,7 @@ impl World {
 }
 
 fn unwind_plainly(threads: &Threads, memory: &Image<'_>, modules: &ModuleTable, files: &dyn Files) -> Unwound {
-    unwind(Evidence { arch: Arch::X86_64, threads, maps: &[], memory, modules, files })
+    unwind(Evidence { arch: Arch::X86_64, pac_mask: 0, threads, maps: &[], memory, modules, files })
 }
 
 fn modules() -> Modules {

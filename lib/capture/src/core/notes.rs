@@ -1,9 +1,10 @@
 //! The notes of a core file: threads with their registers, the process, the signal, the mapped files.
 //!
-//! Layouts are those of x86_64 (`struct elf_prstatus`, `elf_prpsinfo`, `siginfo_t`), 64-bit and little-endian.
+//! Layouts are those of x86_64 and aarch64 (`struct elf_prstatus`, `elf_prpsinfo`, `siginfo_t`), 64-bit and little-endian. They differ
+//! in the registers only, and in what of them has notes of its own.
 
-use crate::registers;
-use pyst_snapshot::payload::Registers;
+use crate::registers::layout;
+use pyst_snapshot::payload::{Arch, Registers};
 use pyst_snapshot::{Address, Range};
 
 const NT_PRSTATUS: u32 = 1;
@@ -11,6 +12,9 @@ const NT_PRPSINFO: u32 = 3;
 const NT_AUXV: u32 = 6;
 const NT_SIGINFO: u32 = 0x5349_4749;
 const NT_FILE: u32 = 0x4649_4c45;
+const NT_ARM_TLS: u32 = 0x401;
+const NT_ARM_SYSTEM_CALL: u32 = 0x404;
+const NT_ARM_PAC_MASK: u32 = 0x406;
 
 /// The most threads and the most mapped files that are believed.
 const MAX_THREADS: usize = 65_536;
@@ -19,6 +23,9 @@ const MAX_FILES: usize = 1 << 20;
 /// What the notes say.
 #[derive(Debug, Default)]
 pub(crate) struct Notes {
+    arch: Arch,
+    /// The bits of a code address that hold a pointer authentication code: the same for all threads.
+    pub(crate) pac_mask: u64,
     /// In the order of the file. The kernel puts the thread that took the signal first.
     pub(crate) threads: Vec<ThreadNote>,
     pub(crate) process: Option<ProcessNote>,
@@ -77,13 +84,18 @@ pub(crate) struct FileNote {
 }
 
 impl Notes {
+    /// Notes of a core of this instruction set, none read yet.
+    pub(crate) fn of(arch: Arch) -> Notes {
+        Notes { arch, ..Notes::default() }
+    }
+
     /// Takes in one `PT_NOTE` segment. A note that does not fit ends it: nothing after it can be found.
     pub(crate) fn read(&mut self, segment: &[u8]) {
         let mut rest = segment;
         while let Some((kind, content, next)) = next_note(rest) {
             rest = next;
             match kind {
-                NT_PRSTATUS if self.threads.len() < MAX_THREADS => self.threads.extend(thread(content)),
+                NT_PRSTATUS if self.threads.len() < MAX_THREADS => self.threads.extend(thread(content, self.arch)),
                 NT_PRPSINFO => {
                     self.is_gcore = self.threads.is_empty();
                     self.process = process(content);
@@ -95,10 +107,27 @@ impl Notes {
                         thread.signal_info = signal(content);
                     }
                 }
+                NT_ARM_TLS | NT_ARM_SYSTEM_CALL | NT_ARM_PAC_MASK if self.arch == Arch::AARCH64 => {
+                    self.arm(kind, content)
+                }
                 NT_AUXV => self.auxiliary = auxiliary(content),
                 NT_FILE => self.files = files(content).unwrap_or_default(),
                 _ => {}
             }
+        }
+    }
+
+    /// What aarch64 has in notes of its own, after the thread's `NT_PRSTATUS`.
+    fn arm(&mut self, kind: u32, content: &[u8]) {
+        let Some(thread) = self.threads.last_mut() else { return };
+        match kind {
+            NT_ARM_TLS => thread.registers.thread_pointer = u64_at(content, 0).map(Address),
+            // −1 outside of a system call.
+            NT_ARM_SYSTEM_CALL => {
+                thread.registers.system_call = u32_at(content, 0).filter(|number| *number != u32::MAX).map(u64::from);
+            }
+            // The mask for data comes first.
+            _ => self.pac_mask = u64_at(content, 8).unwrap_or(0),
         }
     }
 
@@ -120,16 +149,17 @@ fn next_note(bytes: &[u8]) -> Option<(u32, &[u8], &[u8])> {
     Some((kind, content, next))
 }
 
-fn thread(note: &[u8]) -> Option<ThreadNote> {
+fn thread(note: &[u8], arch: Arch) -> Option<ThreadNote> {
     const REGISTERS: usize = 112;
-    let words: Vec<u64> = (0..registers::WORDS).map_while(|word| u64_at(note, REGISTERS + 8 * word)).collect();
-    if words.len() < registers::WORDS {
+    let layout = layout(arch);
+    let words: Vec<u64> = (0..layout.words).map_while(|word| u64_at(note, REGISTERS + 8 * word)).collect();
+    if words.len() < layout.words {
         return None;
     }
     Some(ThreadNote {
         tid: u32_at(note, 32)?,
         signal: i32::from(note.get(12..14)?.first_chunk().map(|bytes| i16::from_le_bytes(*bytes))?),
-        registers: registers::from_words(&words),
+        registers: layout.read(&words),
         signal_info: None,
     })
 }
@@ -251,6 +281,28 @@ mod tests {
         kernel.read(&[status(1), process, signal, status(2)].concat());
         assert!(!kernel.is_gcore);
         assert_eq!(kernel.threads.iter().map(|t| t.signal_info.is_some()).collect::<Vec<_>>(), [true, false]);
+    }
+
+    #[test]
+    fn aarch64_has_notes_of_its_own() {
+        // The sizes that the kernel writes: 392, 16 (TLS, TLS2), 4, 16.
+        let mut status = vec![0; 392];
+        status[32..36].copy_from_slice(&7u32.to_le_bytes());
+        status[112 + 8 * 32..112 + 8 * 33].copy_from_slice(&0x40_0123u64.to_le_bytes());
+        let mut notes = Notes::of(Arch::AARCH64);
+        let tls = [0x5500_1000u64.to_le_bytes(), 0u64.to_le_bytes()].concat();
+        let masks = [0x007f_0000_0000_0000u64.to_le_bytes(), 0x007e_0000_0000_0000u64.to_le_bytes()].concat();
+        let all = [
+            note(NT_PRSTATUS, &status),
+            note(NT_ARM_TLS, &tls),
+            note(NT_ARM_SYSTEM_CALL, &(-1i32).to_le_bytes()),
+            note(NT_ARM_PAC_MASK, &masks),
+        ];
+        notes.read(&all.concat());
+        let registers = &notes.threads[0].registers;
+        assert_eq!((notes.threads[0].tid, registers.get(32)), (7, Some(0x40_0123)));
+        assert_eq!((registers.thread_pointer, registers.system_call), (Some(Address(0x5500_1000)), None));
+        assert_eq!(notes.pac_mask, 0x007e_0000_0000_0000);
     }
 
     proptest! {

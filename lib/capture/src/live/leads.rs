@@ -1,9 +1,10 @@
 //! What the words on a stack lead to, so far as an unwinder will want it and nothing else names it: the stack that a signal
 //! interrupted when its handler runs on another one, and code that lies in no file.
 
+use super::LIVE_ARCH;
 use super::copy::Copy;
 use super::maps;
-use crate::registers::RED_ZONE;
+use crate::registers::{self, RED_ZONE};
 use pyst_memory::{Memory, RangeSet};
 use pyst_snapshot::payload::{Map, Thread};
 use pyst_snapshot::{Address, Range};
@@ -36,7 +37,7 @@ pub(super) fn leads(copy: &Copy, threads: &[Thread], maps: &[Map], limit: u64) -
     let mut bytes = Vec::new();
     for thread in threads {
         let Some(stack) = thread.stack else { continue };
-        let pc = thread.registers.as_ref().and_then(|registers| registers.get(crate::registers::PC));
+        let pc = thread.registers.as_ref().and_then(|registers| registers.get(registers::layout(LIVE_ARCH).pc));
         if let Some(at) = pc.filter(|pc| code.contains(*pc)) {
             code_left = code_left.saturating_sub(keep_code(at, maps, &mut found));
         }

@@ -9,12 +9,13 @@
 //! - A signal that a stop reports is handed on, or it would be lost. A target that was stopped stays stopped.
 //! - A thread that does not stop (in vfork, frozen by a cgroup, starved) costs a bounded wait and is reported.
 
+use super::LIVE_ARCH;
 use super::copy::Copy;
 use super::leads::leads;
 use super::maps;
 use super::resident::Resident;
 use super::stack::stack_at;
-use crate::registers::{self, RED_ZONE, SP};
+use crate::registers::{RED_ZONE, layout, stack_pointer};
 use crate::sys::{self, Report};
 use nix::errno::Errno;
 use nix::sys::ptrace;
@@ -209,9 +210,9 @@ fn read_registers(traced: &mut [Traced]) {
     for thread in traced.iter_mut().filter(|thread| matches!(thread.state, State::Stopped(_))) {
         // A shorter set is a 32-bit thread's, whose words mean something else.
         match sys::general_registers(thread.tid) {
-            Ok((words, length)) if length == registers::WORDS * 8 => {
+            Ok((words, length)) if length == layout(LIVE_ARCH).words * 8 => {
                 let registers = thread.thread.registers.get_or_insert_with(Registers::default);
-                registers::fill(registers, &words);
+                layout(LIVE_ARCH).fill(registers, &words);
             }
             Ok(_) => {}
             Err(_) => thread.state = State::Gone,
@@ -228,7 +229,7 @@ fn give_stacks(traced: &[Traced], plan: &Plan) -> Vec<Thread> {
         if plan.stacks {
             let registers = thread.registers.as_ref();
             let pointer = registers.and_then(|registers| registers.thread_pointer);
-            let sp = registers.and_then(|registers| registers.get(SP));
+            let sp = registers.and_then(|registers| stack_pointer(registers, LIVE_ARCH));
             thread.stack = sp.map(|sp| stack_at(Address(sp), pointer, &plan.maps, MAX_STACK.min(left)));
             left -= thread.stack.map_or(0, |stack| stack.read.len()).min(left);
         }

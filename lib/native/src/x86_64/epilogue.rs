@@ -4,7 +4,9 @@
 //! registers, return) then running it tells the caller exactly. `python -X perf` makes such code: between any two Python
 //! functions stands a trampoline in anonymous memory, `sub $8,%rsp; call *%rcx; add $8,%rsp; ret`, without frame pointer.
 
-use crate::registers::{RBP, RIP, RSP, RegisterFile};
+use super::{RBP, RIP, RSP};
+use crate::machine::Machine;
+use crate::registers::RegisterFile;
 use crate::rules::Failure;
 use pyst_memory::{Memory, MemoryExt};
 use pyst_snapshot::Address;
@@ -75,7 +77,7 @@ fn decode(mut code: &[u8]) -> Option<Vec<Step>> {
 }
 
 fn execute(steps: &[Step], registers: &RegisterFile, memory: &dyn Memory) -> Result<RegisterFile, Failure> {
-    let mut caller = registers.kept_for_caller();
+    let mut caller = registers.kept_for_caller(Machine::X86_64);
     let mut sp = registers.get(RSP).ok_or(Failure::BadCfi)?;
     let advance = |sp: u64, by: u64| sp.checked_add(by).ok_or(Failure::BadCfi);
     for step in steps {
