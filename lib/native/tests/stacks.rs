@@ -360,6 +360,16 @@ fn code_without_cfi_is_left_by_a_frame_pointer_that_stands_every_test() {
 }
 
 #[test]
+fn a_function_that_makes_no_frame_pointer_is_not_left_by_its_callers() {
+    // It would be `outer` that is left out: the frame pointer is that of the function which called `bare`.
+    let call = [0x90, 0x90, 0xe8, 0, 0, 0, 0];
+    let without = [0x48, 0x83, 0xec, 0x18, 0xe8, 0, 0, 0, 0, 0x90, 0x90, 0x90, 0x90, 0x90, 0x90, 0x90];
+    assert_eq!(without_cfi(&call).bytes(TEXT + 0x300, &without).end(), StackEnd::NO_CFI);
+    let with = [0x55, 0x48, 0x89, 0xe5, 0xe8, 0, 0, 0, 0, 0x90, 0x90, 0x90, 0x90, 0x90, 0x90, 0x90];
+    assert_eq!(without_cfi(&call).bytes(TEXT + 0x300, &with).unwind().1, ["bare", "outer"]);
+}
+
+#[test]
 fn code_that_only_returns_needs_neither_cfi_nor_frame_pointer() {
     // The trampoline of `python -X perf`, in memory that belongs to no module.
     let code = [0x48, 0x83, 0xec, 8, 0xff, 0xd1, 0x48, 0x83, 0xc4, 8, 0xc3];

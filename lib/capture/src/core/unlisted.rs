@@ -18,7 +18,7 @@ pub(super) fn mappings(exe: &Path, entry: u64) -> Vec<FileNote> {
         let end = segment.svmas.end.to_address(bias).0.checked_next_multiple_of(PAGE)?;
         let range = Range { start: Address(start & !(PAGE - 1)), end: Address(end) };
         let path = exe.as_os_str().as_bytes().to_vec();
-        (!range.is_empty()).then(|| FileNote { range, offset: segment.offset & !(PAGE - 1), path })
+        (!range.is_empty()).then_some(FileNote { range, offset: segment.offset & !(PAGE - 1), path })
     });
     let mut mappings: Vec<FileNote> = mappings.collect();
     mappings.sort_by_key(|mapping| mapping.range);
