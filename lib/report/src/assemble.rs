@@ -1,6 +1,6 @@
 //! A report from the sections of a snapshot.
 
-use crate::frames::Names;
+use crate::frames::{MAX_TEXT, Names};
 use crate::merge::{Entry, Merged, Reason, Unplaced, merge};
 use crate::model::{
     Diagnostic, Interpreter, Process, Python, PythonState, Report, SCHEMA, Signal, SnapshotInfo, Thread, VERSION,
@@ -158,6 +158,10 @@ fn threads(sections: &Sections) -> (Vec<Thread>, Vec<Problem>) {
     let unknown = unknown.into_iter().map(|parts| (None, parts));
     let mut threads: Vec<Thread> =
         known.chain(unknown).map(|(tid, parts)| thread(tid, &parts, &names, &mut problems)).collect();
+    if names.cut > 0 {
+        let message = format!("names or lines longer than {MAX_TEXT} bytes are cut, and marked with …: {}", names.cut);
+        problems.push((None, "text-cut", message));
+    }
     let main = sections.process.as_ref().map(|process| process.pid);
     threads.sort_by_key(|thread| {
         let is_main = thread.tid.is_some() && thread.tid == main;

@@ -12,7 +12,7 @@ use std::sync::Arc;
 
 /// The most bytes of a name or a source line that are shown. A frame takes some 50 bytes of a snapshot and names its
 /// function by number: without a limit a small snapshot could ask for terabytes of output.
-const MAX_TEXT: usize = 4096;
+pub(crate) const MAX_TEXT: usize = 4096;
 
 /// What frames refer to by number or name, each string made once.
 pub(crate) struct Names<'a> {
@@ -23,6 +23,8 @@ pub(crate) struct Names<'a> {
     codes: Vec<Code<'a>>,
     interpreters: Vec<i64>,
     sources: HashMap<&'a Text, SourceFile>,
+    /// How many names, paths and lines are cut.
+    pub(crate) cut: usize,
 }
 
 struct Function {
@@ -57,19 +59,23 @@ impl<'a> Names<'a> {
         let calls = calls.flat_map(|stack| &stack.frames).flat_map(|frame| &frame.calls);
         let found = sections.runtime.as_ref().and_then(|runtime| runtime.found.as_ref());
         let is_python_2 = found.is_some_and(|found| found.version_hex >> 24 == 2);
-        let function = |function| Function::new(function, is_python_2);
+        let mut texts = Texts::default();
         let mut files = HashMap::new();
         for file in calls.filter_map(|call| call.file.as_ref()) {
-            files.entry(file).or_insert_with(|| shared(file.escaped()));
+            files.entry(file).or_insert_with(|| texts.share(file.escaped()));
         }
+        let functions = native.into_iter().flat_map(|native| &native.functions);
+        let codes = python.into_iter().flat_map(|python| &python.codes);
+        let sources = sections.source.files.iter();
         Names {
-            functions: native.into_iter().flat_map(|native| &native.functions).map(function).collect(),
+            functions: functions.map(|function| Function::new(function, is_python_2, &mut texts)).collect(),
             files,
-            modules: sections.modules.modules.iter().map(Module::new).collect(),
+            modules: sections.modules.modules.iter().map(|module| Module::new(module, &mut texts)).collect(),
             runtime_module: found.and_then(|found| found.module),
-            codes: python.into_iter().flat_map(|python| &python.codes).map(Code::new).collect(),
+            codes: codes.map(|code| Code::new(code, &mut texts)).collect(),
             interpreters: python.into_iter().flat_map(|python| &python.interpreters).map(|i| i.id).collect(),
-            sources: sections.source.files.iter().map(|file| (&file.file, SourceFile::new(file))).collect(),
+            sources: sources.map(|file| (&file.file, SourceFile::new(file, &mut texts))).collect(),
+            cut: texts.cut,
         }
     }
 
@@ -158,12 +164,12 @@ impl<'a> Names<'a> {
 }
 
 impl Function {
-    fn new(function: &wire::NativeFunctionV1, is_python_2: bool) -> Function {
+    fn new(function: &wire::NativeFunctionV1, is_python_2: bool, texts: &mut Texts) -> Function {
         let raw = &function.raw_symbol;
         let symbol = if raw.0.is_empty() { &function.function.0 } else { &raw.0 };
         Function {
-            name: non_empty(function.function.escaped()),
-            raw: non_empty(raw.escaped()),
+            name: texts.share_non_empty(function.function.escaped()),
+            raw: texts.share_non_empty(raw.escaped()),
             is_loop: internal::is_loop(symbol, is_python_2),
             is_calling: internal::is_calling(symbol),
         }
@@ -171,43 +177,52 @@ impl Function {
 }
 
 impl Module {
-    fn new(module: &wire::Module) -> Module {
+    fn new(module: &wire::Module, texts: &mut Texts) -> Module {
         let hexadecimal = |id: &pyst_snapshot::Bytes| id.0.iter().map(|byte| format!("{byte:02x}")).collect::<String>();
         Module {
-            path: shared(module.path.escaped()),
-            build_id: module.build_id.as_ref().map(|id| shared(hexadecimal(id))),
+            path: texts.share(module.path.escaped()),
+            build_id: module.build_id.as_ref().map(|id| texts.share(hexadecimal(id))),
         }
     }
 }
 
 impl<'a> Code<'a> {
-    fn new(code: &'a wire::PythonCode) -> Code<'a> {
+    fn new(code: &'a wire::PythonCode, texts: &mut Texts) -> Code<'a> {
         Code {
-            function: shared(code.function.escaped()),
-            qualname: code.qualname.as_ref().map(|name| shared(name.escaped())),
-            file: shared(code.file.escaped()),
+            function: texts.share(code.function.escaped()),
+            qualname: code.qualname.as_ref().map(|name| texts.share(name.escaped())),
+            file: texts.share(code.file.escaped()),
             file_key: &code.file,
         }
     }
 }
 
 impl SourceFile {
-    fn new(file: &wire::SourceFileV1) -> SourceFile {
-        let lines = file.lines.iter().map(|line| (line.line, shared(line.text.clone()))).collect();
+    fn new(file: &wire::SourceFileV1, texts: &mut Texts) -> SourceFile {
+        let lines = file.lines.iter().map(|line| (line.line, texts.share(line.text.clone()))).collect();
         SourceFile { newer: file.newer, lines }
     }
 }
 
-fn non_empty(text: String) -> Option<Arc<str>> {
-    (!text.is_empty()).then(|| shared(text))
+/// Makes the strings that frames share.
+#[derive(Default)]
+struct Texts {
+    cut: usize,
 }
 
-/// The string to share, cut where it is too long.
-fn shared(mut text: String) -> Arc<str> {
-    if text.len() > MAX_TEXT {
-        let end = (0..=MAX_TEXT).rev().find(|end| text.is_char_boundary(*end)).unwrap_or(0);
-        text.truncate(end);
-        text.push('…');
+impl Texts {
+    /// The string to share, cut where it is too long.
+    fn share(&mut self, mut text: String) -> Arc<str> {
+        if text.len() > MAX_TEXT {
+            let end = (0..=MAX_TEXT).rev().find(|end| text.is_char_boundary(*end)).unwrap_or(0);
+            text.truncate(end);
+            text.push('…');
+            self.cut += 1;
+        }
+        Arc::from(text)
     }
-    Arc::from(text)
+
+    fn share_non_empty(&mut self, text: String) -> Option<Arc<str>> {
+        (!text.is_empty()).then(|| self.share(text))
+    }
 }

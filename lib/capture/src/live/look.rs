@@ -170,13 +170,26 @@ fn process(pid: u32, proc: &Proc, stat: &Stat, status: &Status) -> Process {
 /// The kernel counts a start in ticks from boot; when that was follows from the two clocks of now, to the nanosecond,
 /// where `btime` in `/proc/stat` is rounded to a second.
 fn started_at(start_ticks: u64) -> Option<i64> {
-    let now = SystemTime::now().duration_since(UNIX_EPOCH).ok()?.as_nanos();
-    let since_boot = nix::time::clock_gettime(nix::time::ClockId::CLOCK_BOOTTIME).ok()?;
-    let since_boot =
-        u128::try_from(since_boot.tv_sec()).ok()? * 1_000_000_000 + u128::try_from(since_boot.tv_nsec()).ok()?;
     let ticks = nix::unistd::sysconf(nix::unistd::SysconfVar::CLK_TCK).ok()??;
     let start = u128::from(start_ticks).checked_mul(1_000_000_000)? / u128::try_from(ticks).ok().filter(|t| *t > 0)?;
-    i64::try_from(now.checked_sub(since_boot)?.checked_add(start)?).ok()
+    i64::try_from(booted_at()?.checked_add(start)?).ok()
+}
+
+/// When the machine was booted, in nanoseconds since 1970. The clocks cannot be read at once; of some readings the one counts
+/// that took least, for on a busy machine milliseconds may pass in between.
+fn booted_at() -> Option<u128> {
+    const READINGS: usize = 8;
+    let since_boot = || {
+        let now = nix::time::clock_gettime(nix::time::ClockId::CLOCK_BOOTTIME).ok()?;
+        Some(u128::try_from(now.tv_sec()).ok()? * 1_000_000_000 + u128::try_from(now.tv_nsec()).ok()?)
+    };
+    let read = || {
+        let before = since_boot()?;
+        let now = SystemTime::now().duration_since(UNIX_EPOCH).ok()?.as_nanos();
+        let took = since_boot()?.checked_sub(before)?;
+        Some((took, now.checked_sub(before)?))
+    };
+    (0..READINGS).filter_map(|_| read()).min().map(|(_, booted)| booted)
 }
 
 /// The executable's header tells another word size or instruction set before anything is misread for it.

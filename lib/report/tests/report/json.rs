@@ -199,3 +199,30 @@ fn a_run_without_a_place_is_marked_and_noted() {
     );
     assert_eq!(report["snapshot"]["complete"], json!(true));
 }
+
+#[test]
+fn a_name_that_is_cut_is_said_to_be() {
+    let mut sections = living();
+    let cut = |report: &Value| {
+        let of_code = |diagnostic: &&Value| diagnostic["code"] == "text-cut";
+        report["diagnostics"]
+            .as_array()
+            .unwrap()
+            .iter()
+            .find(of_code)
+            .map(|cut| cut["message"].as_str().unwrap().to_owned())
+    };
+    sections.python.as_mut().unwrap().codes[1].function = "n".repeat(4096).as_str().into();
+    assert_eq!(cut(&value(&sections.snapshot())), None);
+    sections.python.as_mut().unwrap().codes[1].function = "n".repeat(4097).as_str().into();
+    let report = value(&sections.snapshot());
+    assert_eq!(cut(&report).unwrap(), "names or lines longer than 4096 bytes are cut, and marked with …: 1");
+    let names: Vec<&str> = report["threads"]
+        .as_array()
+        .unwrap()
+        .iter()
+        .flat_map(|thread| thread["frames"].as_array().unwrap())
+        .filter_map(|frame| frame["function"].as_str())
+        .collect();
+    assert!(names.iter().any(|name| name.len() == 4096 + "…".len() && name.ends_with('…')));
+}
