@@ -16,7 +16,8 @@ use pyst_snapshot::{Address, Range};
 /// How much is searched exhaustively.
 const SEARCHED_EXHAUSTIVELY: u64 = 1 << 40;
 
-/// How many cookies outside of modules are looked at.
+/// How many cookies are looked at, in modules and outside of them: the one of each copy of the library that is loaded, and
+/// what other tools know the cookie by. A process that is full of them has made them up.
 const COOKIES: usize = 64;
 
 /// A runtime that a scan led to.
@@ -31,9 +32,14 @@ impl Search<'_> {
     /// and so are they.
     pub(super) fn by_cookie(&mut self) {
         let mut left = SEARCHED;
+        let mut cookies = 0..COOKIES;
         for Place { range, module } in places::of_modules(&self.target, &self.modules()) {
             for piece in places::pieces(range, &mut left) {
                 for address in scan::cookies(piece.start, &places::read(piece, self.target.memory)) {
+                    if cookies.next().is_none() {
+                        self.tried.push("more xdebugpy cookies in the modules' data than were looked at".to_owned());
+                        return;
+                    }
                     let anchor = Anchor::Runtime(address);
                     self.judge(&Candidate { anchor, found_by: RuntimeFoundBy::COOKIE, module });
                     if self.is_settled() {

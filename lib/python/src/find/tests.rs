@@ -299,6 +299,18 @@ fn memory_that_is_full_of_candidates_does_not_take_for_ever() {
 }
 
 #[test]
+fn data_that_is_full_of_cookies_is_not_looked_at_for_ever() {
+    let mut fake = self_described().unwrap();
+    let head: Vec<u8> = b"xdebugpy".iter().copied().chain(fake.found().version_hex.to_le_bytes()).collect();
+    let one: Vec<u8> = head.into_iter().chain([0; 4]).collect();
+    let data = one.into_iter().cycle().take(1 << 20).collect();
+    fake.parts.insert(fake.runtime.0, data);
+    let runtime = find(&fake, "/app/bundle");
+    assert_eq!(runtime.found.map(|found| found.layout).unwrap_or_default(), "");
+    assert!(runtime.tried.len() < 100, "{} lines", runtime.tried.len());
+}
+
+#[test]
 fn what_frames_run_must_be_code_for_pointers_to_be_those_of_a_runtime() {
     let mut checked = 0;
     for table in tables() {
