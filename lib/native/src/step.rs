@@ -15,6 +15,9 @@ use std::rc::Rc;
 /// How far a frame pointer may lie from sp where the bounds of the stack are not known, in bytes.
 const MAX_FRAME: u64 = 1 << 20;
 
+/// How many rules are found without hashing.
+const RECENT: usize = 1024;
+
 /// A frame whose caller is looked for.
 #[derive(Clone, Debug)]
 pub(crate) struct Frame {
@@ -71,6 +74,8 @@ pub(crate) struct Stepper<'a> {
     pub(crate) files: &'a dyn Files,
     pub(crate) mapped: Mapped<'a>,
     rows: HashMap<(ModuleId, Svma), Covered>,
+    /// Of these the ones used last, each at a place of its own: hashing costs as much as the rest of a step.
+    recent: Vec<Option<((ModuleId, Svma), Covered)>>,
     scratch: Scratch,
 }
 
@@ -91,7 +96,16 @@ impl<'a> Stepper<'a> {
         files: &'a dyn Files,
         mapped: Mapped<'a>,
     ) -> Stepper<'a> {
-        Stepper { machine, memory, modules, files, mapped, rows: HashMap::new(), scratch: Scratch::new_in() }
+        Stepper {
+            machine,
+            memory,
+            modules,
+            files,
+            mapped,
+            rows: HashMap::new(),
+            recent: vec![None; RECENT],
+            scratch: Scratch::new_in(),
+        }
     }
 
     /// The caller of `frame`.
@@ -117,6 +131,20 @@ impl<'a> Stepper<'a> {
     }
 
     fn covered(&mut self, module: ModuleId, svma: Svma) -> Covered {
+        let place = (svma.0 as usize ^ module.0 as usize) % RECENT;
+        if let Some(Some((key, covered))) = self.recent.get(place)
+            && *key == (module, svma)
+        {
+            return covered.clone();
+        }
+        let covered = self.covered_by_any(module, svma);
+        if let Some(recent) = self.recent.get_mut(place) {
+            *recent = Some(((module, svma), covered.clone()));
+        }
+        covered
+    }
+
+    fn covered_by_any(&mut self, module: ModuleId, svma: Svma) -> Covered {
         if let Some(covered) = self.rows.get(&(module, svma)) {
             return covered.clone();
         }

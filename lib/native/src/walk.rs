@@ -87,12 +87,12 @@ fn walk(thread: &Thread, stepper: &mut Stepper<'_>) -> Walk {
     let Some(registers) = &thread.registers else { return walk };
     let registers = RegisterFile::of_thread(registers);
     let mut frame = Frame { machine: stepper.machine, registers, floor: Address(0), found_by: FoundBy::CONTEXT };
-    let mut seen = HashSet::new();
+    let mut seen = Seen::default();
     loop {
         let stepped = stepper.step(&frame, thread.stack.as_ref());
         // musl has no end marker, and damaged stacks go in circles through signal frames.
         if let Some(cfa) = stepped.cfa
-            && !seen.insert((frame.pc(), cfa))
+            && seen.again(&walk.stack.frames, frame.pc(), cfa)
         {
             walk.stack.end = StackEnd::LOOP;
             return walk;
@@ -120,6 +120,26 @@ fn walk(thread: &Thread, stepper: &mut Stepper<'_>) -> Walk {
                 return walk;
             }
         };
+    }
+}
+
+/// The frames seen so far. While CFAs ascend none can come again, so that nothing need be kept until one does not.
+#[derive(Default)]
+struct Seen {
+    highest: Option<Address>,
+    frames: Option<HashSet<(Address, Address)>>,
+}
+
+impl Seen {
+    /// Whether a frame comes again, `before` being the frames before it.
+    fn again(&mut self, before: &[NativeFrame], pc: Address, cfa: Address) -> bool {
+        let ascends = self.highest.is_none_or(|highest| cfa > highest);
+        self.highest = self.highest.max(Some(cfa));
+        if self.frames.is_none() && ascends {
+            return false;
+        }
+        let all = || before.iter().filter_map(|frame| Some((frame.pc, frame.cfa?))).collect();
+        !self.frames.get_or_insert_with(all).insert((pc, cfa))
     }
 }
 
