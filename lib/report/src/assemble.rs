@@ -13,7 +13,7 @@ use pyst_snapshot::payload as wire;
 use pyst_snapshot::payload::{RuntimePhase, Severity, StackEnd};
 use pyst_snapshot::{Snapshot, Tid};
 use std::cmp::Reverse;
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 
 impl Report {
     /// The report of a snapshot. A pure function: nothing but the snapshot decides over it.
@@ -161,6 +161,17 @@ fn threads(sections: &Sections) -> (Vec<Thread>, Vec<Problem>) {
     if names.cut > 0 {
         let message = format!("names or lines longer than {MAX_TEXT} bytes are cut, and marked with …: {}", names.cut);
         problems.push((None, "text-cut", message));
+    }
+    let stacks = sections.native.iter().flat_map(|native| &native.stacks);
+    let others: BTreeSet<&str> =
+        stacks.flat_map(|stack| &stack.frames).filter_map(|frame| names.other_python(frame)).collect();
+    if let Some(first) = others.first() {
+        let more = if others.len() > 1 { format!(" and {} more", others.len() - 1) } else { String::new() };
+        let message = format!(
+            "another Python runs in this process, too ({first}{more}): its frames are not shown, only the native frames \
+             that run them"
+        );
+        problems.push((None, "other-python", message));
     }
     let main = sections.process.as_ref().map(|process| process.pid);
     threads.sort_by_key(|thread| {

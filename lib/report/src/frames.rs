@@ -90,6 +90,14 @@ impl<'a> Names<'a> {
             && frame.calls.iter().any(|call| self.function(call).is_some_and(|function| function.is_loop))
     }
 
+    /// The path of the module that has an evaluation loop by its symbol, but is not the one whose Python frames are shown.
+    pub(crate) fn other_python(&self, frame: &wire::NativeFrame) -> Option<&str> {
+        let names_loop = |call| self.function(call).is_some_and(|function| function.is_loop);
+        let is_other = !self.may_be_interpreter(frame) && frame.calls.iter().any(names_loop);
+        let module = frame.module.filter(|_| is_other)?;
+        Some(&self.modules.get(module as usize)?.path)
+    }
+
     /// The frames of one physical native frame, outermost first: the function, and those inlined into it.
     pub(crate) fn native(
         &self,

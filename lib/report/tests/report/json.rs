@@ -121,6 +121,21 @@ fn a_function_of_the_same_name_outside_the_interpreter_is_not_internal() {
     assert_eq!((&frame["function"], &frame["internal"]), (&json!("_PyEval_Vector"), &json!(false)));
 }
 
+/// A library that embeds Python, in a program that does so too: one runtime is found.
+#[test]
+fn a_second_python_is_said_to_be_missing() {
+    let mut sections = living();
+    let before = value(&sections.snapshot());
+    assert!(before["diagnostics"].as_array().unwrap().iter().all(|one| one["code"] != "other-python"));
+    sections.stack(112).frames[5].module = Some(1);
+    let report = value(&sections.snapshot());
+    assert_valid(&report);
+    let of_code = |one: &&Value| one["code"] == "other-python";
+    let said: Vec<&Value> = report["diagnostics"].as_array().unwrap().iter().filter(of_code).collect();
+    assert_eq!(said.len(), 1);
+    assert!(said[0]["message"].as_str().unwrap().contains("libc.so.6"), "{}", said[0]);
+}
+
 #[test]
 fn every_kind_of_snapshot_validates() {
     let mut crashed = core();
