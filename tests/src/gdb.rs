@@ -3,7 +3,7 @@
 use crate::children::run;
 use crate::interpreters::Interpreter;
 use crate::tools_dir;
-use anyhow::{Context, Result};
+use anyhow::{Context, Result, ensure};
 use serde::Deserialize;
 use std::collections::BTreeMap;
 use std::path::Path;
@@ -34,12 +34,23 @@ pub struct GdbCall {
     pub line: Option<u32>,
 }
 
-/// The native stacks of a target of `interpreter`, by tid, outermost frame first.
+/// The native stacks of a target of `interpreter`, by tid, outermost frame first. A stripped copy has the names of the original.
 ///
 /// # Errors
 /// gdb fails.
 pub fn native_stacks(interpreter: &Interpreter, pid: u32) -> Result<BTreeMap<u32, Vec<GdbFrame>>> {
     let mut gdb = gdb();
+    gdb.args(["-iex", "set backtrace past-main on"]);
+    let symbols = tempfile::tempdir()?;
+    if let Some((copy, original)) = interpreter.stripped_library() {
+        // As the package with debug information would have it, which such a library is stripped for.
+        let id = build_id(&copy)?;
+        let (folder, file) = id.split_at_checked(2).context("no build-id")?;
+        let folder = symbols.path().join(".build-id").join(folder);
+        std::fs::create_dir_all(&folder)?;
+        std::os::unix::fs::symlink(original, folder.join(format!("{file}.debug")))?;
+        gdb.arg("-iex").arg(format!("set debug-file-directory {}", symbols.path().display()));
+    }
     if let Some(root) = &interpreter.root {
         // The target's loader names libraries as it sees them; gdb would take this machine's own.
         gdb.arg("-iex").arg(format!("set sysroot {}", root.display())).arg(interpreter.host_exe());
@@ -74,6 +85,13 @@ pub fn native_stacks_of_core(program: &str, exe: &Path, core: &Path) -> Result<B
     }
     gdb.args(["-iex", "set backtrace past-main on"]).arg(exe).arg(core);
     stacks(gdb)
+}
+
+fn build_id(library: &Path) -> Result<String> {
+    let notes = run(Command::new("readelf").arg("-n").arg(library))?.expect_status(0)?.text();
+    let id = notes.lines().find_map(|line| line.trim().strip_prefix("Build ID: ")).unwrap_or_default();
+    ensure!(id.bytes().all(|byte| byte.is_ascii_hexdigit()), "readelf: {notes}");
+    Ok(id.to_owned())
 }
 
 fn gdb() -> Command {

@@ -106,6 +106,15 @@ impl Interpreter {
         self.debug || self.jit || self.free_threaded || self.name.ends_with(" stripped")
     }
 
+    /// Of a stripped copy: its library, and the one that was copied.
+    pub(crate) fn stripped_library(&self) -> Option<(PathBuf, PathBuf)> {
+        let folder = self.env.iter().find(|(name, _)| name == "LD_LIBRARY_PATH" && self.name.ends_with(" stripped"));
+        let mut entries = Path::new(&folder?.1).read_dir().ok()?.flatten();
+        let copy = entries.find(|entry| entry.file_name().to_string_lossy().starts_with("libpython"))?.path();
+        let original = self.exe.parent()?.parent()?.join("lib").join(copy.file_name()?);
+        Some((copy, original))
+    }
+
     /// A command that runs it: in its root, if it has one, and with nothing of the caller's environment.
     #[must_use]
     pub fn command(&self) -> Command {
