@@ -7,6 +7,7 @@
 //! run must follow wherever the same code is. Which Python frames there are, and in what order, is the target's own account.
 
 mod extension;
+mod jit;
 mod numpy;
 
 use anyhow::{Context, Result, ensure};
