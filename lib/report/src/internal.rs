@@ -23,8 +23,16 @@ const CALLING: &[&str] = &[
     "_PyMethodDef_FastCall*",
     "PyCFunction_Call*",
     "_PyStack_*",
+    "_PyCallMethodDescriptorFast*",
+    "_PyJIT_Entry",
+    "_Py_BuiltinCallFast*",
+    "_Py_CallBuiltinClass_StackRef*",
+    "_Py_VectorCallInstrumentation_StackRef*",
+    "_Py_VectorCall_StackRef*",
     "call_function",
+    "call_function_tail",
     "cfunction_call*",
+    "do_call",
     "do_call_core",
     "ext_do_call",
     "fast_function",
@@ -80,6 +88,22 @@ mod tests {
     #[test]
     fn python_2_has_its_loop_in_what_is_a_wrapper_later() {
         assert!(is_loop(b"PyEval_EvalFrameEx", true) && !is_loop(b"PyEval_EvalFrameEx", false));
+    }
+
+    #[test]
+    fn what_leads_from_the_loop_to_a_callee_is_internal_in_the_oldest_and_the_newest_python() {
+        for symbol in [
+            "do_call",
+            "_Py_VectorCall_StackRefSteal",
+            "_Py_VectorCallInstrumentation_StackRefSteal",
+            "_Py_BuiltinCallFastWithKeywords_StackRef",
+            "_Py_CallBuiltinClass_StackRef",
+            "_PyCallMethodDescriptorFast_StackRef",
+            "_PyJIT_Entry",
+        ] {
+            assert!(is_calling(symbol.as_bytes()), "{symbol}");
+        }
+        assert!(!is_calling(b"do_call_me") && !is_calling(b"_Py_VectorCallMe"));
     }
 
     #[test]
