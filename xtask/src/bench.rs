@@ -57,7 +57,8 @@ pub(crate) fn run(root: &Path, python: &str, runs: usize) -> Result<()> {
     Ok(())
 }
 
-fn spread<T: Ord + Copy + Default>(mut values: Vec<T>) -> (T, T, T) {
+/// Minimum, median and maximum.
+pub(crate) fn spread<T: Ord + Copy + Default>(mut values: Vec<T>) -> (T, T, T) {
     values.sort_unstable();
     let at = |index: usize| values.get(index).copied().unwrap_or_default();
     (at(0), at(values.len() / 2), at(values.len().saturating_sub(1)))

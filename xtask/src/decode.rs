@@ -126,7 +126,7 @@ fn decode(root: &Path, snapshot: &Path) -> Result<Decoded> {
 }
 
 /// Runs a tool from one file into another.
-fn pipe(command: &mut Command, input: Option<&Path>, output: &Path) -> Result<()> {
+pub(crate) fn pipe(command: &mut Command, input: Option<&Path>, output: &Path) -> Result<()> {
     match input {
         Some(input) => command.stdin(File::open(input)?),
         None => command.stdin(Stdio::null()),

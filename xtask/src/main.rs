@@ -7,6 +7,7 @@ mod bench;
 mod decode;
 mod demo;
 mod generated;
+mod native;
 mod specification;
 
 use anyhow::{Context, Result, bail, ensure};
@@ -39,6 +40,9 @@ enum Task {
         /// Print instead how fast frames are decoded from snapshots of deep stacks and many threads
         #[arg(long)]
         decode: bool,
+        /// Print instead what native frames cost: to unwind, to name with lines, beside other tools, and in the stop
+        #[arg(long, conflicts_with = "decode")]
+        native: bool,
     },
     /// Build the tools and show the merged stack of a process; of a small Python program when no PID is given
     Demo {
@@ -52,6 +56,7 @@ fn main() -> Result<()> {
         Task::Generate => generate(),
         Task::Check => check(),
         Task::Bench { python, decode: true, .. } => decode::run(root()?, &python),
+        Task::Bench { python, runs, native: true, .. } => native::run(root()?, &python, runs),
         Task::Bench { python, runs, .. } => bench::run(root()?, &python, runs),
         Task::Demo { pid } => demo::run(root()?, pid),
     }

@@ -4,7 +4,6 @@
 //! program costs memory only while it is asked. Split DWARF (`.dwo`) is not followed; what is then missing is said.
 
 use crate::file::ElfFile;
-use addr2line::Context;
 use gimli::{Dwarf, DwarfSections, EndianSlice, LittleEndian, SectionId};
 use object::LittleEndian as LE;
 use object::read::elf::SectionHeader as _;
@@ -12,9 +11,13 @@ use object::read::{CompressedData, CompressionFormat};
 use pyst_snapshot::Svma;
 use std::borrow::Cow;
 use std::cell::Cell;
-use std::collections::HashMap;
 
-mod limits;
+mod budget;
+mod functions;
+mod lines;
+mod lookup;
+mod names;
+mod units;
 
 /// The most that the sections of one file are unpacked to. The largest programs there are have a few gigabytes of debug
 /// information; those keep it in files of their own, or unpacked.
@@ -61,12 +64,12 @@ impl ElfFile {
         if let Some(supplement) = &supplement {
             dwarf.set_sup(borrow(supplement));
         }
-        if !limits::are_kept(&dwarf, svmas) {
-            return none();
-        }
-        let Ok(context) = Context::from_dwarf(dwarf) else { return none() };
-        let mut units = Units::default();
-        svmas.iter().map(|svma| calls_at(&context, *svma, &mut units)).collect()
+        let mut sorted = svmas.to_vec();
+        sorted.sort_unstable();
+        sorted.dedup();
+        let calls = lookup::calls_at(&dwarf, &sorted);
+        let answer = |svma| sorted.binary_search(svma).ok().and_then(|index| calls.get(index).cloned());
+        svmas.iter().map(|svma| answer(svma).unwrap_or_default()).collect()
     }
 
     /// The file that has the debug information of this one.
@@ -80,8 +83,12 @@ impl ElfFile {
 
     fn dwarf_sections(&self) -> Option<Bytes<'_>> {
         let left = Cell::new(MAX_UNPACKED);
-        DwarfSections::load(|id: SectionId| Ok::<_, ()>(self.unpacked(id.name().as_bytes(), &left).unwrap_or_default()))
-            .ok()
+        let section = |id: SectionId| match id {
+            // Of variables and macros: unpacked for nothing.
+            SectionId::DebugLoc | SectionId::DebugLocLists | SectionId::DebugMacinfo | SectionId::DebugMacro => None,
+            _ => self.unpacked(id.name().as_bytes(), &left),
+        };
+        DwarfSections::load(|id| Ok::<_, ()>(section(id).unwrap_or_default())).ok()
     }
 
     /// A section's bytes as they are when unpacked; `None` where there are none that can be used.
@@ -105,44 +112,6 @@ impl ElfFile {
 
 fn borrow<'a>(sections: &'a Bytes<'_>) -> Dwarf<Slice<'a>> {
     sections.borrow(|bytes| EndianSlice::new(bytes, LittleEndian))
-}
-
-/// The files that the entries of units are in, if those are others, by where the units start.
-#[derive(Default)]
-struct Units {
-    split_off: HashMap<usize, Option<Vec<u8>>>,
-}
-
-impl Units {
-    fn split_off(&mut self, context: &Context<Slice<'_>>, svma: Svma) -> Option<Vec<u8>> {
-        // Split parts are not loaded; then this is the skeleton that names them.
-        let unit = context.find_dwarf_and_unit(svma.0).skip_all_loads()?;
-        let start = unit.debug_info_offset().map_or(usize::MAX, |offset| offset.0);
-        let name = || {
-            let name = unit.dwo_name().ok().flatten().and_then(|name| unit.attr_string(name).ok());
-            unit.dwo_id.map(|_| cut(name.map_or(b"?", |name| name.slice())))
-        };
-        self.split_off.entry(start).or_insert_with(name).clone()
-    }
-}
-
-fn calls_at(context: &Context<Slice<'_>>, svma: Svma, units: &mut Units) -> Calls {
-    let mut calls = Calls { calls: Vec::new(), lacking: units.split_off(context, svma) };
-    let Ok(mut frames) = context.find_frames(svma.0).skip_all_loads() else { return calls };
-    while let Ok(Some(frame)) = frames.next() {
-        let location = frame.location.as_ref();
-        calls.calls.push(Call {
-            function: frame.function.map(|function| cut(function.name.slice())),
-            file: location.and_then(|location| location.file).map(|file| cut(file.as_bytes())),
-            line: location.and_then(|location| location.line).filter(|line| *line > 0),
-        });
-        if calls.calls.len() >= MAX_CALLS {
-            break;
-        }
-    }
-    // An entry that tells nothing is none.
-    calls.calls.retain(|call| *call != Call::default());
-    calls
 }
 
 fn cut(text: &[u8]) -> Vec<u8> {

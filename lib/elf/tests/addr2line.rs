@@ -210,6 +210,76 @@ fn assemble(source: &str) -> Option<ElfFile> {
     open(&directory.path().join("hostile"))
 }
 
+/// Assembly of debug information: one unit with these entries, each a name and a range; a dot closes one.
+fn nested(entries: &[(&str, u8, &str)]) -> String {
+    let mut text = String::from(".text\n.globl main\n.type main,@function\nmain:\n.zero 64,0x90\n.size main,.-main\n");
+    text += ".section .debug_abbrev,\"\",@progbits\n";
+    for (code, tag) in [(1, 0x11), (2, 0x2e), (3, 0x1d), (4, 0x0b)] {
+        text += &format!(".uleb128 {code}\n.uleb128 {tag}\n.byte 1\n.byte 3,8,17,1,18,7,0,0\n");
+    }
+    text += ".byte 0\n.section .debug_info,\"\",@progbits\n.long .Lend-.Lstart\n.Lstart:\n.short 4\n.long 0\n.byte 8\n";
+    for (name, code, range) in entries {
+        match range.split_once(' ') {
+            Some((from, to)) => {
+                text += &format!(".uleb128 {code}\n.string \"{name}\"\n.quad main+{from}\n.quad {to}-{from}\n");
+            }
+            None => text += ".byte 0\n",
+        }
+    }
+    text + ".Lend:\n.section .note.GNU-stack,\"\",@progbits\n"
+}
+
+#[test]
+fn an_inlined_function_is_one_of_a_block_whatever_was_inlined_into_blocks_before() {
+    let end = ("", 0, "");
+    let source = nested(&[
+        ("unit", 1, "0 64"),
+        ("main", 2, "0 64"),
+        ("block", 4, "0 16"),
+        ("before", 3, "0 8"),
+        end,
+        end,
+        ("block", 4, "16 64"),
+        ("block", 4, "16 48"),
+        ("outer", 3, "16 32"),
+        ("block", 4, "16 32"),
+        ("inner", 3, "20 24"),
+        end,
+        end,
+        end,
+        end,
+        end,
+        end,
+        end,
+    ]);
+    let Some(file) = assemble(&source) else { return };
+    let main = file.symbol_named("main").unwrap();
+    let names = |offset: u64| {
+        let calls = file.calls_covering(&[Svma(main.0 + offset)]).pop().unwrap().calls;
+        let names = calls.iter().filter_map(|call| call.function.clone());
+        names.map(|name| String::from_utf8(name).unwrap()).collect::<Vec<_>>().join(" ")
+    };
+    let told = [0, 8, 16, 20, 23, 24, 32, 63].map(names);
+    assert_eq!(
+        told,
+        ["before main", "main", "outer main", "inner outer main", "inner outer main", "outer main", "main", "main"]
+    );
+}
+
+#[test]
+fn attributes_that_take_no_bytes_do_not_take_hours() {
+    // Entries of one byte, each with a hundred thousand attributes.
+    let mut text = hostile(1, 0, 0);
+    let flags = ".uleb128 9\n.uleb128 0x2e\n.byte 0\n.rept 100000\n.byte 0x3f,0x19\n.endr\n.byte 0,0\n";
+    text = text.replacen(".byte 0\n.section .debug_info", &format!("{flags}.byte 0\n.section .debug_info"), 1);
+    text = text.replacen(".zero 2\n", ".fill 100000,1,9\n.zero 2\n", 1);
+    let Some(file) = assemble(&text) else { return };
+    let main = file.symbol_named("main").unwrap();
+    let start = std::time::Instant::now();
+    assert_eq!(file.calls_covering(&[main, Svma(main.0 + 1)]), [Calls::default(), Calls::default()]);
+    assert!(start.elapsed().as_secs() < 60);
+}
+
 #[test]
 fn entries_that_nest_without_end_are_refused_before_they_are_followed() {
     let Some(file) = assemble(&hostile(1, 200_000, 0)) else { return };

@@ -1,0 +1,166 @@
+//! From svmas to the units that have them, and to what these say.
+
+use super::budget::Budget;
+use super::functions::{Inlined, functions_at, inlined_at, within};
+use super::lines::{Line, lines_at, path_of};
+use super::names::AllUnits;
+use super::{Call, Calls, Slice, cut};
+use gimli::{Dwarf, Unit, UnitOffset, UnitRef};
+use pyst_snapshot::Svma;
+use std::collections::{BTreeMap, BTreeSet};
+use std::rc::Rc;
+
+/// What is said of each svma. They are ascending.
+pub(super) fn calls_at(dwarf: &Dwarf<Slice<'_>>, svmas: &[Svma]) -> Vec<Calls> {
+    let budget = Budget::new();
+    let calls = vec![Calls::default(); svmas.len()];
+    let mut lookup = Lookup { units: AllUnits::new(dwarf, &budget), budget: &budget, svmas, calls };
+    let _ = lookup.ask_units_by_table();
+    let _ = lookup.ask_all_units();
+    lookup.calls
+}
+
+struct Lookup<'a> {
+    units: AllUnits<'a>,
+    budget: &'a Budget,
+    svmas: &'a [Svma],
+    calls: Vec<Calls>,
+}
+
+/// A function, and those inlined into it at an svma, outermost first.
+type Chain = (UnitOffset, Vec<Inlined>);
+
+impl<'a> Lookup<'a> {
+    /// Asks those units that `.debug_aranges` names. `None` when the budget is used up.
+    fn ask_units_by_table(&mut self) -> Option<()> {
+        // By where the unit starts: the indexes of svmas.
+        let mut asked: BTreeMap<usize, BTreeSet<usize>> = BTreeMap::new();
+        let mut tables = self.units.own.dwarf.debug_aranges.headers();
+        while let Ok(Some(table)) = tables.next() {
+            for range in table.entries().flatten() {
+                let indexes = within(self.svmas, range.range().begin, range.range().end);
+                self.budget.spend(1 + indexes.len())?;
+                if !indexes.is_empty() {
+                    asked.entry(table.debug_info_offset().0).or_default().extend(indexes);
+                }
+            }
+        }
+        for (start, indexes) in asked {
+            if let Some(unit) = self.units.own.at(start) {
+                self.ask(&unit, &indexes.into_iter().collect::<Vec<_>>());
+            }
+        }
+        Some(())
+    }
+
+    /// Asks the units themselves for the svmas of which nothing is known yet. `None` when the budget is used up.
+    fn ask_all_units(&mut self) -> Option<()> {
+        let mut unknown = self.unknown();
+        for start in self.units.own.starts().to_vec() {
+            if unknown.is_empty() {
+                break;
+            }
+            self.budget.spend(1)?;
+            let Some(unit) = self.units.own.with_code(start) else { continue };
+            let has = self.having(&unit, &unknown)?;
+            if !has.is_empty() {
+                self.ask(&Rc::new(unit), &has);
+                unknown = self.unknown();
+            }
+        }
+        Some(())
+    }
+
+    fn unknown(&self) -> Vec<usize> {
+        let all = self.calls.iter().enumerate();
+        all.filter(|(_, calls)| **calls == Calls::default()).map(|(index, _)| index).collect()
+    }
+
+    fn svmas_at(&self, indexes: &[usize]) -> Vec<Svma> {
+        indexes.iter().filter_map(|index| self.svmas.get(*index).copied()).collect()
+    }
+
+    /// Those svmas, of the ones asked for, that a unit has. `None` when the budget is used up.
+    fn having(&self, unit: &Unit<Slice<'a>>, indexes: &[usize]) -> Option<Vec<usize>> {
+        let svmas = self.svmas_at(indexes);
+        let mut has = BTreeSet::new();
+        let mut says = false;
+        let mut ranges = self.units.own.dwarf.unit_ranges(unit).ok();
+        while let Some(range) = ranges.as_mut().and_then(|ranges| ranges.next().ok().flatten()) {
+            let indexes = within(&svmas, range.begin, range.end);
+            self.budget.spend(1 + indexes.len())?;
+            has.extend(indexes);
+            says = true;
+        }
+        // One that does not say where its code is may still have lines.
+        if !says {
+            let lines = lines_at(UnitRef::new(self.units.own.dwarf, unit), &svmas, self.budget);
+            has.extend(lines.iter().enumerate().filter(|(_, line)| line.is_some()).map(|(at, _)| at));
+        }
+        Some(has.into_iter().filter_map(|at| indexes.get(at).copied()).collect())
+    }
+
+    /// Notes what a unit says of the svmas that it has.
+    fn ask(&mut self, unit: &Rc<Unit<Slice<'a>>>, indexes: &[usize]) {
+        let svmas = self.svmas_at(indexes);
+        let inner = UnitRef::new(self.units.own.dwarf, unit);
+        let lines = lines_at(inner, &svmas, self.budget);
+        let chains = chains_at(inner, &svmas, self.budget);
+        let lacking = inner.dwo_id.map(|_| {
+            let name = inner.dwo_name().ok().flatten().and_then(|name| inner.attr_string(name).ok());
+            cut(name.map_or(b"?", |name| name.slice()))
+        });
+        for ((index, line), chain) in indexes.iter().zip(lines).zip(chains) {
+            let Some(chain) = chain else { continue };
+            let calls = self.calls_of(unit, line, chain);
+            let Some(known) = self.calls.get_mut(*index) else { continue };
+            if known.lacking.is_none() {
+                known.lacking.clone_from(&lacking);
+            }
+            let has_function = known.calls.iter().any(|call| call.function.is_some());
+            if !has_function && !calls.is_empty() {
+                known.calls = calls;
+            }
+        }
+    }
+
+    /// The calls at an svma, innermost first.
+    fn calls_of(&self, unit: &Rc<Unit<Slice<'a>>>, line: Option<Line>, chain: Option<Chain>) -> Vec<Call> {
+        let path = |file| path_of(UnitRef::new(self.units.own.dwarf, unit), file);
+        let mut file = line.and_then(|line| path(line.file));
+        let mut line = line.and_then(|line| line.line);
+        let (function, inlined) = chain.unzip();
+        let mut calls = Vec::new();
+        for Inlined { entry, call_file, call_line } in inlined.unwrap_or_default().into_iter().rev() {
+            calls.push(Call { function: self.units.name_of(unit, entry), file, line });
+            file = call_file.and_then(path);
+            line = call_line.filter(|line| *line > 0);
+        }
+        calls.push(Call { function: function.and_then(|entry| self.units.name_of(unit, entry)), file, line });
+        // An entry that tells nothing is none.
+        calls.retain(|call| *call != Call::default());
+        calls
+    }
+}
+
+/// For each svma the function that has it, if any; the outer `None` where what the unit says is not believed.
+fn chains_at(unit: UnitRef<'_, Slice<'_>>, svmas: &[Svma], budget: &Budget) -> Vec<Option<Option<Chain>>> {
+    let mut members: BTreeMap<usize, Vec<usize>> = BTreeMap::new();
+    for (at, function) in functions_at(unit, svmas, budget).into_iter().enumerate() {
+        if let Some(function) = function {
+            members.entry(function.0).or_default().push(at);
+        }
+    }
+    let mut chains = vec![Some(None); svmas.len()];
+    for (function, members) in members {
+        let own: Vec<Svma> = members.iter().filter_map(|at| svmas.get(*at).copied()).collect();
+        let mut inlined = inlined_at(unit, UnitOffset(function), &own, budget).map(Vec::into_iter);
+        for at in members {
+            let inlined = inlined.as_mut().and_then(Iterator::next);
+            if let Some(chain) = chains.get_mut(at) {
+                *chain = inlined.map(|inlined| Some((UnitOffset(function), inlined)));
+            }
+        }
+    }
+    chains
+}
