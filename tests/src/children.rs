@@ -50,9 +50,27 @@ impl Child {
 
 impl Drop for Child {
     fn drop(&mut self) {
+        // A bundle's interpreter, and what `unshare --fork` starts, would live on.
+        for pid in descendants(self.pid()) {
+            let _ = nix::sys::signal::kill(pid, nix::sys::signal::Signal::SIGKILL);
+        }
         let _ = self.child.kill();
         let _ = self.child.wait();
     }
+}
+
+/// The children of a process, theirs, and so on.
+fn descendants(pid: u32) -> Vec<nix::unistd::Pid> {
+    let mut found = Vec::new();
+    let mut parents = vec![pid];
+    while let Some(parent) = parents.pop() {
+        for task in std::fs::read_dir(format!("/proc/{parent}/task")).into_iter().flatten().flatten() {
+            let children = std::fs::read_to_string(task.path().join("children")).unwrap_or_default();
+            parents.extend(children.split_whitespace().filter_map(|pid| pid.parse::<u32>().ok()));
+        }
+        found.extend(i32::try_from(parent).ok().filter(|_| parent != pid).map(nix::unistd::Pid::from_raw));
+    }
+    found
 }
 
 /// What became of a command.
@@ -154,5 +172,32 @@ pub fn wait_until<T>(what: &str, seconds: u64, mut condition: impl FnMut() -> Op
             bail!("waited {seconds} s in vain for {what}");
         }
         thread::sleep(Duration::from_millis(10));
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_child_takes_its_own_children_along() {
+        let mut command = Command::new("sh");
+        command.args(["-c", "sleep 1000 & echo $!; wait"]).stdout(Stdio::piped());
+        let mut child = Child::spawn(&mut command).unwrap();
+        let mut line = [0; 32];
+        let read = child.take_stdout().unwrap().read(&mut line).unwrap();
+        let pid = String::from_utf8_lossy(&line[..read]).trim().to_owned();
+        let lives = || std::fs::read_to_string(format!("/proc/{pid}/comm")).is_ok_and(|name| name.trim() == "sleep");
+        while !lives() {
+            thread::sleep(Duration::from_millis(1));
+        }
+        drop(child);
+        for _ in 0..1000 {
+            if !lives() {
+                return;
+            }
+            thread::sleep(Duration::from_millis(5));
+        }
+        panic!("process {pid} lives on");
     }
 }
