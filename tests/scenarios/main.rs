@@ -14,6 +14,7 @@ mod empty_root;
 mod errors;
 mod evolution;
 mod golden;
+mod init;
 mod lifecycle;
 mod matrix;
 mod merge;

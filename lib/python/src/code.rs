@@ -16,6 +16,10 @@ const LONGEST: u64 = 16 << 20;
 /// How many bytes of names a walk keeps in all. Ordinary programs have some kilobytes on their stacks.
 const TEXT_IN_ALL: usize = 8 << 20;
 
+/// How far behind its instructions, in bytes, a code object's first traceable one may be. That of `_Py_InitCleanup` (3.13
+/// and later), which checks what `__init__` returns, is: it is in the chain whenever a class is called, and never shown.
+const BEYOND: u64 = 16;
+
 /// A code object, by its place among those of this walk.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) struct CodeId(usize);
@@ -210,7 +214,9 @@ impl<'a> Codes<'a> {
             address,
             instructions: offsets.code_instructions.of(address).ok_or_else(no_code)?,
             length,
-            first_traceable: first_traceable.filter(|offset| *offset <= length).ok_or_else(no_code)?,
+            first_traceable: first_traceable
+                .filter(|offset| *offset <= length.saturating_add(BEYOND))
+                .ok_or_else(no_code)?,
             locals: count(offsets.code_locals).ok_or_else(no_code)?,
             is_generator: is_generator(offsets, &header),
             lines: None,

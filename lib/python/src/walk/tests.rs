@@ -69,6 +69,27 @@ fn a_frame_that_is_just_being_made_is_not_shown() {
     }
 }
 
+/// `_Py_InitCleanup` of 3.13 has three instructions, of which the fourth would be the first to trace.
+#[test]
+fn the_frame_that_checks_what_init_returns_is_passed_over() {
+    for table in tables().into_iter().filter(|table| table.offsets.code_first_traceable.get().is_some()) {
+        let mut fake = Fake::new(table);
+        let (init, cleanup, caller) = (fake.code("__init__"), fake.code("cleanup"), fake.code("caller"));
+        fake.put(cleanup, table.offsets.code_units, 3);
+        fake.put32(cleanup, table.offsets.code_first_traceable, 4);
+        let bottom = fake.shim(caller, Address(0));
+        let outer = fake.frame(caller, 2, bottom);
+        let hidden = fake.frame(cleanup, 1, outer);
+        let inner = fake.frame(init, 2, hidden);
+        let interpreter = fake.interpreter(0);
+        fake.state(interpreter, 1, &[inner]);
+        let walked = walk(&fake.found(), &[], &fake.image());
+        assert_eq!(walked.diagnostics, []);
+        let expected = ["__init__", "caller"].map(|name| (name.to_owned(), 13));
+        assert_eq!(shown(&walked.python, 0), expected, "{}", table.name);
+    }
+}
+
 /// Between two instructions of an evaluation loop that starts, `tstate->cframe` is set and `cframe.current_frame` is not.
 #[test]
 fn a_loop_that_is_just_being_entered_costs_nothing_but_itself() {
