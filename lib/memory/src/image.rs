@@ -5,6 +5,7 @@ use crate::seam::{Memory, ReadError};
 use pyst_snapshot::payload::Memory as MemoryPayload;
 use pyst_snapshot::{Address, PayloadError, Range, SectionKind, Snapshot};
 use std::borrow::Cow;
+use std::cell::Cell;
 
 /// Disjoint segments of known bytes, and ranges known to be unreadable. Each byte is stored once: where segments that
 /// are added overlap, the first one's bytes count.
@@ -14,6 +15,8 @@ pub struct Image<'a> {
     segments: Vec<Segment<'a>>,
     /// Ascending and disjoint.
     unreadable: Vec<Range>,
+    /// The segment that was read last: the next read is most often near.
+    last: Cell<usize>,
 }
 
 #[derive(Clone, Debug)]
@@ -25,6 +28,12 @@ struct Segment<'a> {
 impl Segment<'_> {
     fn end(&self) -> Address {
         Address(self.start.0.saturating_add(self.bytes.len() as u64))
+    }
+
+    /// The bytes from `address` on, if all of them are of this segment.
+    fn get(&self, address: Address, length: usize) -> Option<&[u8]> {
+        let from = usize::try_from(address.0.checked_sub(self.start.0)?).ok()?;
+        self.bytes.get(from..from.checked_add(length)?)
     }
 }
 
@@ -142,7 +151,13 @@ impl Memory for Image<'_> {
             let unreadable = self.unreadable.get(first).is_some_and(|range| range.start < asked.end);
             if unreadable { ReadError::Unreadable(asked) } else { ReadError::NotRecorded(asked) }
         };
+        let last = self.segments.get(self.last.get());
+        if let Some(bytes) = last.and_then(|segment| segment.get(address, buffer.len())) {
+            buffer.copy_from_slice(bytes);
+            return Ok(());
+        }
         let mut index = self.segments.partition_point(|segment| segment.end() <= address);
+        self.last.set(index);
         let mut rest = buffer;
         let mut at = address;
         // A range may span segments that touch.
@@ -202,5 +217,19 @@ mod tests {
         image.extend([(Address(100), vec![1, 2].into())]);
         image.extend([(Address(100), vec![9, 9, 3].into())]);
         assert_eq!(image.read_array::<3>(Address(100)), Ok([1, 2, 3]));
+    }
+
+    #[test]
+    fn a_read_after_one_elsewhere_gets_its_own_bytes() {
+        let mut image = image();
+        assert_eq!(image.read_array::<1>(Address(200)), Ok([7]));
+        assert_eq!(image.read_array::<2>(Address(100)), Ok([1, 2]));
+        assert_eq!(image.read_array::<2>(Address(101)), Ok([2, 3]));
+        // Below what was read last, so that it is another segment that has its index now.
+        image.extend([(Address(50), vec![8, 9].into())]);
+        assert_eq!(image.read_array::<2>(Address(101)), Ok([2, 3]));
+        assert_eq!(image.read_array::<2>(Address(50)), Ok([8, 9]));
+        assert!(image.read_array::<2>(Address(51)).is_err());
+        assert!(image.read_array::<2>(Address(49)).is_err());
     }
 }

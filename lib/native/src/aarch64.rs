@@ -8,6 +8,8 @@ pub(crate) use callee::follows_call;
 pub(crate) use record::makes_record;
 pub(crate) use trampoline::{interrupted, is_at as is_trampoline};
 
+use crate::registers::RegisterSet;
+
 /// The frame pointer: it points to a frame record, the caller's x29 and x30.
 pub(crate) const X29: usize = 29;
 /// The link register, and the return address column.
@@ -21,7 +23,5 @@ pub(crate) const PC: usize = 32;
 /// that tells the kernel's addresses.
 pub(crate) const PAC_MASK: u64 = 0xff7f_0000_0000_0000;
 
-/// Whether AAPCS64 has a function keep the register for its caller.
-pub(crate) fn is_callee_saved(number: usize) -> bool {
-    matches!(number, 19..=29)
-}
+/// The registers that AAPCS64 has a function keep for its caller.
+pub(crate) const CALLEE_SAVED: RegisterSet = RegisterSet::of(&[19, 20, 21, 22, 23, 24, 25, 26, 27, 28, X29]);

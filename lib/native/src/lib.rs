@@ -17,6 +17,7 @@ mod expression;
 mod machine;
 mod mapped;
 mod names;
+mod places;
 mod registers;
 mod replay;
 mod row;

@@ -1,7 +1,7 @@
 //! What differs between instruction sets.
 
 use crate::aarch64;
-use crate::registers::RegisterFile;
+use crate::registers::{RegisterFile, RegisterSet};
 use crate::rules::Failure;
 use crate::x86_64;
 use gimli::Vendor;
@@ -70,11 +70,11 @@ impl Machine {
         }
     }
 
-    /// Whether a function must keep the register for its caller. (The stack pointer, which it also keeps, is the CFA.)
-    pub(crate) fn is_callee_saved(self, number: usize) -> bool {
+    /// The registers that a function must keep for its caller. (The stack pointer, which it also keeps, is the CFA.)
+    pub(crate) fn callee_saved(self) -> RegisterSet {
         match self {
-            Machine::X86_64 => x86_64::is_callee_saved(number),
-            Machine::Aarch64 { .. } => aarch64::is_callee_saved(number),
+            Machine::X86_64 => x86_64::CALLEE_SAVED,
+            Machine::Aarch64 { .. } => aarch64::CALLEE_SAVED,
         }
     }
 

@@ -1,47 +1,64 @@
 //! From svmas to functions: symbols name the physical function, debug information those inlined into it, and lines.
 
 use crate::demangle::demangle;
+use crate::places::{PlaceId, Places};
 use pyst_elf::{Answer, Call, Calls, Files, ModuleId};
 use pyst_snapshot::payload::{NativeCallV1, NativeFunctionV1};
 use pyst_snapshot::{Bytes, Svma, Text};
 use std::collections::{BTreeMap, HashMap};
+
+/// A place, and what its frames are called as soon as one of them was named.
+#[derive(Clone, Default)]
+struct Named {
+    located: Option<(ModuleId, Svma)>,
+    calls: Option<Vec<NativeCallV1>>,
+}
 
 /// The functions named so far, each once.
 pub(crate) struct Names<'a> {
     files: &'a dyn Files,
     functions: Vec<NativeFunctionV1>,
     by_symbol: HashMap<Vec<u8>, u32>,
-    by_svma: HashMap<(ModuleId, Svma), Vec<NativeCallV1>>,
+    places: Vec<Named>,
     /// The files that hold more debug information and were not read, each with a module that needs it.
     pub(crate) lacking: BTreeMap<Vec<u8>, ModuleId>,
 }
 
 impl<'a> Names<'a> {
-    /// Names for these svmas, which are asked for together.
-    pub(crate) fn new(files: &'a dyn Files, svmas: impl Iterator<Item = (ModuleId, Svma)>) -> Names<'a> {
-        let mut svmas: Vec<_> = svmas.collect();
+    /// Names for these places, which are asked for together.
+    pub(crate) fn new(files: &'a dyn Files, places: &Places<'_>, lookups: impl Iterator<Item = PlaceId>) -> Names<'a> {
+        let mut named: Vec<Named> = Vec::new();
+        for place in lookups {
+            if named.len() <= place.index() {
+                named.resize(place.index() + 1, Named::default());
+            }
+            if let Some(named) = named.get_mut(place.index()) {
+                named.located = places.located(place);
+            }
+        }
+        let mut svmas: Vec<_> = named.iter().filter_map(|place| place.located).collect();
         svmas.sort_unstable();
         svmas.dedup();
         files.prefetch_symbols(&svmas);
         files.prefetch_calls(&svmas);
-        Names {
-            files,
-            functions: Vec::new(),
-            by_symbol: HashMap::new(),
-            by_svma: HashMap::new(),
-            lacking: BTreeMap::new(),
-        }
+        Names { files, functions: Vec::new(), by_symbol: HashMap::new(), places: named, lacking: BTreeMap::new() }
     }
 
-    /// The calls at an svma: the functions inlined there, innermost first, and the physical one. None when nothing is
+    /// The calls at a place: the functions inlined there, innermost first, and the physical one. None when nothing is
     /// known.
-    pub(crate) fn calls(&mut self, module: ModuleId, svma: Svma) -> Vec<NativeCallV1> {
-        if let Some(calls) = self.by_svma.get(&(module, svma)) {
-            return calls.clone();
+    pub(crate) fn calls(&mut self, place: PlaceId) -> Vec<NativeCallV1> {
+        let Some(Named { located, calls }) = self.places.get(place.index()) else { return Vec::new() };
+        match (calls, *located) {
+            (Some(calls), _) => calls.clone(),
+            (None, None) => Vec::new(),
+            (None, Some((module, svma))) => {
+                let calls = self.find(module, svma);
+                if let Some(place) = self.places.get_mut(place.index()) {
+                    place.calls = Some(calls.clone());
+                }
+                calls
+            }
         }
-        let calls = self.find(module, svma);
-        self.by_svma.insert((module, svma), calls.clone());
-        calls
     }
 
     /// The raw symbol of a call's function.

@@ -2,21 +2,17 @@
 
 use crate::machine::Machine;
 use crate::mapped::Mapped;
+use crate::places::{Covered, Places};
 use crate::registers::RegisterFile;
-use crate::row::{Row, Rule, Scratch, compile};
+use crate::row::{Row, Rule};
 use crate::rules::{self, Failure};
 use pyst_elf::{Answer, Files, ModuleId, ModuleTable};
 use pyst_memory::{Memory, MemoryExt, ReadError};
 use pyst_snapshot::payload::{FoundBy, StackEnd, StackV1 as Stack};
 use pyst_snapshot::{Address, Svma};
-use std::collections::HashMap;
-use std::rc::Rc;
 
 /// How far a frame pointer may lie from sp where the bounds of the stack are not known, in bytes.
 const MAX_FRAME: u64 = 1 << 20;
-
-/// How many rules are found without hashing.
-const RECENT: usize = 1024;
 
 /// A frame whose caller is looked for.
 #[derive(Clone, Debug)]
@@ -66,26 +62,14 @@ impl Stepped {
     }
 }
 
-/// Finds callers. Rules once compiled are kept: threads share most of their frames.
+/// Finds callers.
 pub(crate) struct Stepper<'a> {
     pub(crate) machine: Machine,
     pub(crate) memory: &'a dyn Memory,
     pub(crate) modules: &'a ModuleTable,
     pub(crate) files: &'a dyn Files,
     pub(crate) mapped: Mapped<'a>,
-    rows: HashMap<(ModuleId, Svma), Covered>,
-    /// Of these the ones used last, each at a place of its own: hashing costs as much as the rest of a step.
-    recent: Vec<Option<((ModuleId, Svma), Covered)>>,
-    scratch: Scratch,
-}
-
-/// What CFI says at an svma.
-#[derive(Clone)]
-enum Covered {
-    Row(Rc<Row>),
-    Malformed,
-    NotRecorded,
-    Not,
+    pub(crate) places: Places<'a>,
 }
 
 impl<'a> Stepper<'a> {
@@ -96,22 +80,13 @@ impl<'a> Stepper<'a> {
         files: &'a dyn Files,
         mapped: Mapped<'a>,
     ) -> Stepper<'a> {
-        Stepper {
-            machine,
-            memory,
-            modules,
-            files,
-            mapped,
-            rows: HashMap::new(),
-            recent: vec![None; RECENT],
-            scratch: Scratch::new_in(),
-        }
+        Stepper { machine, memory, modules, files, mapped, places: Places::new(machine, modules, files) }
     }
 
     /// The caller of `frame`.
     pub(crate) fn step(&mut self, frame: &Frame, stack: Option<&Stack>) -> Stepped {
-        let located = self.modules.locate(frame.lookup());
-        let covered = located.map_or(Covered::Not, |(module, svma)| self.covered(module, svma));
+        let place = self.places.at(frame.lookup());
+        let (located, covered) = (self.places.located(place), self.places.covered(place));
         let is_trampoline = || self.machine.is_trampoline(frame.pc(), self.memory);
         match covered {
             // The bytes are believed before the CFI, which on aarch64 is wrong.
@@ -130,36 +105,6 @@ impl<'a> Stepper<'a> {
         }
     }
 
-    fn covered(&mut self, module: ModuleId, svma: Svma) -> Covered {
-        let place = (svma.0 as usize ^ module.0 as usize) % RECENT;
-        if let Some(Some((key, covered))) = self.recent.get(place)
-            && *key == (module, svma)
-        {
-            return covered.clone();
-        }
-        let covered = self.covered_by_any(module, svma);
-        if let Some(recent) = self.recent.get_mut(place) {
-            *recent = Some(((module, svma), covered.clone()));
-        }
-        covered
-    }
-
-    fn covered_by_any(&mut self, module: ModuleId, svma: Svma) -> Covered {
-        if let Some(covered) = self.rows.get(&(module, svma)) {
-            return covered.clone();
-        }
-        let covered = match self.files.cfi(module, svma) {
-            Answer::Found(entry) => match compile(&entry, svma, self.machine, &mut self.scratch) {
-                Some(row) => Covered::Row(Rc::new(row)),
-                None => Covered::Malformed,
-            },
-            Answer::Absent => Covered::Not,
-            Answer::NotRecorded => Covered::NotRecorded,
-        };
-        self.rows.insert((module, svma), covered.clone());
-        covered
-    }
-
     /// Whether the function that `row` is of ends right before pc, where a trampoline without CFI starts. A handler
     /// "returns" to the trampoline's first instruction, so what lies before it was never called.
     fn is_trampoline_after(&self, row: &Row, frame: &Frame, located: Option<(ModuleId, Svma)>) -> bool {
@@ -167,7 +112,7 @@ impl<'a> Stepper<'a> {
         !frame.is_exact() && !row.signal && at_end && self.machine.is_trampoline(frame.pc(), self.memory)
     }
 
-    fn by_cfi(&self, row: &Row, frame: &Frame, stack: Option<&Stack>) -> Stepped {
+    fn by_cfi(&mut self, row: &Row, frame: &Frame, stack: Option<&Stack>) -> Stepped {
         let cfa = rules::cfa(row, &frame.registers, self.memory);
         let cfa = match cfa.or_else(|failure| self.cfa_by_record(row, frame).ok_or(failure)) {
             Ok(cfa) => cfa,
@@ -226,7 +171,7 @@ impl<'a> Stepper<'a> {
     }
 
     /// The caller that the next instructions return to, if they do just that.
-    fn by_epilogue(&self, frame: &Frame, stack: Option<&Stack>) -> Option<Stepped> {
+    fn by_epilogue(&mut self, frame: &Frame, stack: Option<&Stack>) -> Option<Stepped> {
         let registers = match self.machine.run_epilogue(&frame.registers, self.memory)? {
             Ok(registers) => registers,
             Err(failure) => return Some(Stepped::ended(end_of(failure, stack))),
@@ -322,7 +267,7 @@ impl<'a> Stepper<'a> {
     }
 
     /// A caller that CFI named, unless its pc cannot be code.
-    fn accept(&self, frame: Frame) -> Result<Frame, StackEnd> {
+    fn accept(&mut self, frame: Frame) -> Result<Frame, StackEnd> {
         let pc = frame.pc();
         // What a signal interrupted may well have jumped to nowhere.
         if frame.found_by == FoundBy::SIGNAL_TRAMPOLINE {
@@ -332,7 +277,8 @@ impl<'a> Stepper<'a> {
             return Err(StackEnd::ZERO_RETURN_ADDRESS);
         }
         // A trampoline may be the first thing in its mapping.
-        if self.mapped.is_code(frame.lookup()) == Some(false) && !self.machine.is_trampoline(pc, self.memory) {
+        let place = self.places.at(frame.lookup());
+        if self.places.is_code(place, &self.mapped) == Some(false) && !self.machine.is_trampoline(pc, self.memory) {
             return Err(StackEnd::NO_MODULE);
         }
         Ok(frame)

@@ -4,14 +4,15 @@ use crate::diagnose::{diagnose, lacking};
 use crate::machine::Machine;
 use crate::mapped::Mapped;
 use crate::names::Names;
-use crate::registers::RegisterFile;
+use crate::places::PlaceId;
+use crate::registers::{RegisterFile, RegisterSet};
 use crate::step::{Frame, Stepper};
-use pyst_elf::{Files, ModuleId, ModuleTable};
+use pyst_elf::{Files, ModuleTable};
 use pyst_memory::Memory;
+use pyst_snapshot::Address;
 use pyst_snapshot::payload::{
     Arch, Diagnostic, FoundBy, Map, Native, NativeFrame, NativeStack, Severity, StackEnd, Thread, Threads,
 };
-use pyst_snapshot::{Address, Svma};
 use std::collections::{BTreeSet, HashSet};
 
 /// The most frames a thread is shown with. A stack of 8 MiB holds about as many of the smallest that call anything.
@@ -61,7 +62,7 @@ pub fn unwind(evidence: Evidence<'_>) -> Unwound {
 
     let mappings = stepper.mapped.into_asked();
     let mut diagnostics = Vec::new();
-    let mut names = Names::new(files, walks.iter().flat_map(|walk| &walk.lookups).filter_map(|lookup| *lookup));
+    let mut names = Names::new(files, &stepper.places, walks.iter().flat_map(|walk| walk.lookups.iter().copied()));
     let mut stacks = Vec::with_capacity(walks.len());
     for walk in walks {
         let stack = name_frames(walk, &mut names);
@@ -73,10 +74,10 @@ pub fn unwind(evidence: Evidence<'_>) -> Unwound {
     Unwound { native: Native { functions: names.into_functions(), stacks }, diagnostics, mappings }
 }
 
-/// A stack, and where the symbol of each frame is to be looked up.
+/// A stack, and the place that the symbol of each frame is looked up at.
 struct Walk {
     stack: NativeStack,
-    lookups: Vec<Option<(ModuleId, Svma)>>,
+    lookups: Vec<PlaceId>,
 }
 
 fn walk(thread: &Thread, stepper: &mut Stepper<'_>) -> Walk {
@@ -98,14 +99,14 @@ fn walk(thread: &Thread, stepper: &mut Stepper<'_>) -> Walk {
             return walk;
         }
         let lookup = if stepped.trampoline { frame.pc() } else { frame.lookup() };
-        let located = stepper.modules.locate(lookup);
-        walk.lookups.push(located);
+        let place = stepper.places.at(lookup);
+        walk.lookups.push(place);
         walk.stack.frames.push(NativeFrame {
             pc: frame.pc(),
             sp: frame.sp(),
             cfa: stepped.cfa,
             found_by: frame.found_by,
-            module: located.map(|(module, _)| module.0),
+            module: stepper.places.located(place).map(|(module, _)| module.0),
             registers: shown_registers(&frame),
             calls: Vec::new(),
         });
@@ -151,8 +152,7 @@ fn name_frames(walk: Walk, names: &mut Names<'_>) -> NativeStack {
     let Walk { mut stack, lookups } = walk;
     let mut switch = None;
     for (index, (frame, lookup)) in stack.frames.iter_mut().zip(lookups).enumerate() {
-        let Some((module, svma)) = lookup else { continue };
-        frame.calls = names.calls(module, svma);
+        frame.calls = names.calls(lookup);
         let starts_greenlet = frame.calls.last().is_some_and(|call| is_greenlet_start(names.raw_symbol(call)));
         if starts_greenlet {
             switch = Some(index);
@@ -174,5 +174,5 @@ fn is_greenlet_start(symbol: &[u8]) -> bool {
 
 /// Where a thread stands, or stood when a signal came, every register is worth showing; in a caller those that are kept.
 fn shown_registers(frame: &Frame) -> Vec<pyst_snapshot::payload::Register> {
-    frame.registers.known(|number| frame.is_exact() || frame.machine.is_callee_saved(number))
+    frame.registers.known(if frame.is_exact() { RegisterSet::ALL } else { frame.machine.callee_saved() })
 }

@@ -10,6 +10,8 @@ pub(crate) use epilogue::run as run_epilogue;
 pub(crate) use pointer::makes_frame;
 pub(crate) use trampoline::{interrupted, is_at as is_trampoline};
 
+use crate::registers::RegisterSet;
+
 /// rbx.
 pub(crate) const RBX: usize = 3;
 /// rbp.
@@ -19,7 +21,5 @@ pub(crate) const RSP: usize = 7;
 /// The return address column, which holds rip.
 pub(crate) const RIP: usize = 16;
 
-/// Whether the psABI has a function keep the register for its caller.
-pub(crate) fn is_callee_saved(number: usize) -> bool {
-    matches!(number, RBX | RBP | 12..=15)
-}
+/// The registers that the psABI has a function keep for its caller: rbx, rbp, r12 to r15.
+pub(crate) const CALLEE_SAVED: RegisterSet = RegisterSet::of(&[RBX, RBP, 12, 13, 14, 15]);
