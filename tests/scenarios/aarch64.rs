@@ -1,7 +1,7 @@
 //! Native stacks of aarch64: programs made by a cross compiler die under QEMU's user emulation, whose cores are unwound here. gdb is
 //! the oracle where it can do it: it loops on QEMU's signal frames, and knows nothing of signed addresses there.
 
-use crate::native::{contains_functions, only_true_frames, pcs, shown};
+use crate::native::stacks::{contains_functions, only_true_frames, pcs, shown};
 use anyhow::{Context, Result, ensure};
 use nix::sys::signal::Signal;
 use pyst_tests::{Program, Scenario, build, has_program, native_stacks_of_core, report_of};

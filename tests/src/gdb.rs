@@ -18,6 +18,9 @@ pub struct GdbFrame {
     pub name: Option<String>,
     /// The shared library, if it is in one.
     pub module: Option<String>,
+    /// Stack pointer and frame pointer; of the innermost frame only.
+    #[serde(default)]
+    pub pointers: Option<[u64; 2]>,
     /// The functions inlined where it stands, and itself; innermost first.
     #[serde(default)]
     pub calls: Vec<GdbCall>,

@@ -11,6 +11,7 @@
 
 mod children;
 mod cores;
+mod framehop;
 mod gdb;
 mod interpreters;
 mod outcome;
@@ -21,6 +22,7 @@ mod tools;
 
 pub use children::{Child, Output, run, run_with_input, wait_until};
 pub use cores::{gcore, gcore_and_whether_whole, kernel_core, kernel_cores_are_files};
+pub use framehop::framehop_stack;
 pub use gdb::{GdbCall, GdbFrame, native_stacks, native_stacks_of_core, native_stacks_of_process};
 pub use interpreters::{Interpreter, cache, expected, interpreters, missing, representatives};
 pub use outcome::Scenario;

@@ -26,6 +26,10 @@ for inferior in gdb.inferiors():
                 frames.append({"pc": frame.pc(), "name": frame.name(), "module": module, "calls": calls})
                 calls = []
             frame = frame.older()
+        if frames:
+            innermost = gdb.newest_frame()
+            names = ("rsp", "rbp") if "x86-64" in innermost.architecture().name() else ("sp", "x29")
+            frames[0]["pointers"] = [int(innermost.read_register(name)) % 2**64 for name in names]
         stacks[thread.ptid[1] or thread.ptid[0]] = frames
 if "PYST_GDB_CORE" in os.environ:
     gdb.execute("gcore " + os.environ["PYST_GDB_CORE"], to_string=True)
