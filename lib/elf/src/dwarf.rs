@@ -1,7 +1,7 @@
 //! Lines and inlined functions, from DWARF.
 //!
 //! Nothing is kept between batches: what DWARF is read for one is dropped with it, so that the debug information of a large
-//! program costs memory only while it is asked. Split DWARF (`.dwo`) is not followed; what is then missing is said.
+//! program costs memory only while it is asked, and only as far as it is read. Split DWARF (`.dwo`) is not followed; what is then missing is said.
 
 use crate::file::ElfFile;
 use gimli::{Dwarf, DwarfSections, EndianSlice, LittleEndian, SectionId};
@@ -9,6 +9,7 @@ use object::LittleEndian as LE;
 use object::read::elf::SectionHeader as _;
 use object::read::{CompressedData, CompressionFormat};
 use pyst_snapshot::Svma;
+use section::Section;
 use std::borrow::Cow;
 use std::cell::Cell;
 
@@ -17,6 +18,7 @@ mod functions;
 mod lines;
 mod lookup;
 mod names;
+mod section;
 mod units;
 
 /// The most that the sections of one file are unpacked to. The largest programs there are have a few gigabytes of debug
@@ -30,7 +32,15 @@ const MAX_CALLS: usize = 256;
 const MAX_TEXT: usize = 8 << 10;
 
 type Slice<'a> = EndianSlice<'a, LittleEndian>;
-type Bytes<'a> = DwarfSections<Cow<'a, [u8]>>;
+
+/// The sections of one file. `.debug_info`, `.debug_line` and `.debug_abbrev`, most of what there is, are read from their starts
+/// on; the others are whole.
+struct Sections<'f> {
+    info: Section<'f>,
+    lines: Section<'f>,
+    abbreviations: Section<'f>,
+    others: DwarfSections<Cow<'f, [u8]>>,
+}
 
 /// A call at an svma: a function, and where it stands in that function.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
@@ -60,14 +70,14 @@ impl ElfFile {
         let Some(file) = self.with_dwarf() else { return none() };
         let Some(sections) = file.dwarf_sections() else { return none() };
         let supplement = file.supplement.as_deref().and_then(ElfFile::dwarf_sections);
-        let mut dwarf = borrow(&sections);
+        let mut dwarf = sections.borrow();
         if let Some(supplement) = &supplement {
-            dwarf.set_sup(borrow(supplement));
+            dwarf.set_sup(supplement.borrow());
         }
         let mut sorted = svmas.to_vec();
         sorted.sort_unstable();
         sorted.dedup();
-        let calls = lookup::calls_at(&dwarf, &sorted);
+        let calls = lookup::calls_at(&dwarf, &sections, supplement.as_ref(), &sorted);
         let answer = |svma| sorted.binary_search(svma).ok().and_then(|index| calls.get(index).cloned());
         svmas.iter().map(|svma| answer(svma).unwrap_or_default()).collect()
     }
@@ -81,21 +91,40 @@ impl ElfFile {
             .find(|file| file.section_bytes(b".debug_info").is_some_and(|(_, bytes)| !bytes.is_empty()))
     }
 
-    fn dwarf_sections(&self) -> Option<Bytes<'_>> {
+    fn dwarf_sections(&self) -> Option<Sections<'_>> {
         let left = Cell::new(MAX_UNPACKED);
+        let part = |id: SectionId| self.read_from_start(id.name().as_bytes(), &left).unwrap_or_default();
+        let (info, lines) = (part(SectionId::DebugInfo), part(SectionId::DebugLine));
+        let abbreviations = part(SectionId::DebugAbbrev);
         let section = |id: SectionId| match id {
+            SectionId::DebugInfo | SectionId::DebugLine | SectionId::DebugAbbrev => None,
             // Of variables and macros: unpacked for nothing.
             SectionId::DebugLoc | SectionId::DebugLocLists | SectionId::DebugMacinfo | SectionId::DebugMacro => None,
             _ => self.unpacked(id.name().as_bytes(), &left),
         };
-        DwarfSections::load(|id| Ok::<_, ()>(section(id).unwrap_or_default())).ok()
+        let others = DwarfSections::load(|id| Ok::<_, ()>(section(id).unwrap_or_default())).ok()?;
+        Some(Sections { info, lines, abbreviations, others })
     }
 
     /// A section's bytes as they are when unpacked; `None` where there are none that can be used.
     pub(crate) fn unpacked(&self, name: &[u8], left: &Cell<u64>) -> Option<Cow<'_, [u8]>> {
+        self.compressed(name, left)?.decompress().ok()
+    }
+
+    /// The same, unpacked as far as it is read where that can be done.
+    fn read_from_start(&self, name: &[u8], left: &Cell<u64>) -> Option<Section<'_>> {
+        let section = self.compressed(name, left)?;
+        if section.format == CompressionFormat::Zlib {
+            return Some(Section::zlib(section.data, usize::try_from(section.uncompressed_size).ok()?));
+        }
+        section.decompress().ok().map(Section::plain)
+    }
+
+    /// A section as the file has it. What it unpacks to is taken from what is `left`.
+    fn compressed(&self, name: &[u8], left: &Cell<u64>) -> Option<CompressedData<'_>> {
         let (header, bytes) = self.section_bytes(name)?;
         let Some((compression, offset, size)) = header.compression(LE, self.data()).ok()? else {
-            return Some(Cow::Borrowed(bytes));
+            return Some(CompressedData::none(bytes));
         };
         let start = usize::try_from(offset).ok()?;
         let data = self.data().get(start..start.checked_add(usize::try_from(size).ok()?)?)?;
@@ -106,12 +135,19 @@ impl ElfFile {
             object::elf::ELFCOMPRESS_ZSTD => CompressionFormat::Zstandard,
             _ => return None,
         };
-        CompressedData { format, data, uncompressed_size }.decompress().ok()
+        Some(CompressedData { format, data, uncompressed_size })
     }
 }
 
-fn borrow<'a>(sections: &'a Bytes<'_>) -> Dwarf<Slice<'a>> {
-    sections.borrow(|bytes| EndianSlice::new(bytes, LittleEndian))
+impl Sections<'_> {
+    /// Those that are whole.
+    fn borrow(&self) -> Dwarf<Slice<'_>> {
+        self.others.borrow(|bytes| slice(bytes))
+    }
+}
+
+fn slice(bytes: &[u8]) -> Slice<'_> {
+    EndianSlice::new(bytes, LittleEndian)
 }
 
 fn cut(text: &[u8]) -> Vec<u8> {

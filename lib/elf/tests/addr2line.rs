@@ -121,6 +121,42 @@ fn inlined_functions_and_lines_are_those_that_addr2line_tells() {
     }
 }
 
+/// C that is a unit of its own, with something inlined, and as much for nothing as makes its debug information long.
+fn unit_of(name: &str) -> String {
+    let structures: String =
+        (0..4000).map(|i| format!("struct {name}{i} {{ int a{i}; long b{i}; }} {name}_{i};\n")).collect();
+    format!(
+        "{structures}static inline int twice(int n) {{ return n * 2 + {name}_7.a7; }}\nint {name}(int n) {{ return twice(n) + 1; }}\n"
+    )
+}
+
+/// What a packed section has behind what an address needs is not unpacked: nothing of the answer may be there.
+#[test]
+fn a_packed_file_answers_for_each_svma_alone_as_an_unpacked_one_does_for_all() {
+    let names = ["first", "second", "third", "fourth"];
+    let sources = names.map(|name| format!("{name}.c"));
+    let Some(built) = build(&["-gz=zlib"]) else { return };
+    let run = |tool: &str, arguments: &[&str]| {
+        let status = Command::new(tool).current_dir(built.directory.path()).args(arguments).status();
+        assert!(status.unwrap().success());
+    };
+    for (name, source) in names.iter().zip(&sources) {
+        std::fs::write(built.directory.path().join(source), unit_of(name)).unwrap();
+    }
+    let mut arguments = vec!["-O2", "-g", "-shared", "-fPIC", "-gz=zlib", "-o", "program"];
+    arguments.extend(sources.iter().map(String::as_str));
+    run("gcc", &arguments);
+    run("objcopy", &["--decompress-debug-sections", "program", "unpacked"]);
+    let unpacked = open(&built.directory.path().join("unpacked")).unwrap();
+    let svmas: Vec<Svma> = names.iter().map(|name| unpacked.symbol_named(name).unwrap()).collect();
+    let expected = unpacked.calls_covering(&svmas);
+    assert!(expected.iter().all(|calls| calls.calls.len() == 2), "{expected:?}");
+    for (svma, expected) in svmas.iter().zip(&expected) {
+        assert_eq!(open(&built.path).unwrap().calls_covering(&[*svma]), std::slice::from_ref(expected));
+    }
+    assert_eq!(open(&built.path).unwrap().calls_covering(&svmas), expected);
+}
+
 #[test]
 fn a_debug_link_leads_to_the_lines_if_the_file_is_the_one_that_was_meant() {
     for id in ["-Wl,--build-id", "-Wl,--build-id=none"] {

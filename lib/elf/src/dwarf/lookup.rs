@@ -4,17 +4,22 @@ use super::budget::Budget;
 use super::functions::{Inlined, functions_at, inlined_at, within};
 use super::lines::{Line, lines_at, path_of};
 use super::names::AllUnits;
-use super::{Call, Calls, Slice, cut};
+use super::{Call, Calls, Sections, Slice, cut};
 use gimli::{Dwarf, Unit, UnitOffset, UnitRef};
 use pyst_snapshot::Svma;
 use std::collections::{BTreeMap, BTreeSet};
 use std::rc::Rc;
 
 /// What is said of each svma. They are ascending.
-pub(super) fn calls_at(dwarf: &Dwarf<Slice<'_>>, svmas: &[Svma]) -> Vec<Calls> {
+pub(super) fn calls_at<'a>(
+    dwarf: &'a Dwarf<Slice<'a>>,
+    own: &'a Sections<'a>,
+    shared: Option<&'a Sections<'a>>,
+    svmas: &[Svma],
+) -> Vec<Calls> {
     let budget = Budget::new();
     let calls = vec![Calls::default(); svmas.len()];
-    let mut lookup = Lookup { units: AllUnits::new(dwarf, &budget), budget: &budget, svmas, calls };
+    let mut lookup = Lookup { units: AllUnits::new(dwarf, own, shared, &budget), budget: &budget, svmas, calls };
     let _ = lookup.ask_units_by_table();
     let _ = lookup.ask_all_units();
     lookup.calls
@@ -45,6 +50,10 @@ impl<'a> Lookup<'a> {
                 }
             }
         }
+        // The last one first: what is unpacked up to there has the others.
+        for start in asked.keys().rev() {
+            self.units.own.at(*start);
+        }
         for (start, indexes) in asked {
             if let Some(unit) = self.units.own.at(start) {
                 self.ask(&unit, &indexes.into_iter().collect::<Vec<_>>());
@@ -56,6 +65,9 @@ impl<'a> Lookup<'a> {
     /// Asks the units themselves for the svmas of which nothing is known yet. `None` when the budget is used up.
     fn ask_all_units(&mut self) -> Option<()> {
         let mut unknown = self.unknown();
+        if unknown.is_empty() {
+            return Some(());
+        }
         for start in self.units.own.starts().to_vec() {
             if unknown.is_empty() {
                 break;

@@ -2,7 +2,7 @@
 
 use super::budget::Budget;
 use super::units::Units;
-use super::{Slice, cut};
+use super::{Sections, Slice, cut};
 use gimli::{AttributeValue, DebugInfoOffset, Dwarf, Unit, UnitOffset, UnitRef};
 use std::rc::Rc;
 
@@ -27,9 +27,14 @@ struct Place<'a> {
 }
 
 impl<'a> AllUnits<'a> {
-    pub(super) fn new(dwarf: &'a Dwarf<Slice<'a>>, budget: &'a Budget) -> AllUnits<'a> {
-        let shared = dwarf.sup().map(|shared| Units::new(shared, budget));
-        AllUnits { own: Units::new(dwarf, budget), shared, budget }
+    pub(super) fn new(
+        dwarf: &'a Dwarf<Slice<'a>>,
+        own: &'a Sections<'a>,
+        shared: Option<&'a Sections<'a>>,
+        budget: &'a Budget,
+    ) -> AllUnits<'a> {
+        let shared = dwarf.sup().zip(shared).map(|(dwarf, sections)| Units::new(dwarf, sections, budget));
+        AllUnits { own: Units::new(dwarf, own, budget), shared, budget }
     }
 
     /// The name of a function, its linkage name where it has one: what its entry says, or the ones that it refers to.

@@ -1,15 +1,21 @@
 //! The units of one file's debug information, each read when it is needed.
 
-use super::Slice;
 use super::budget::Budget;
-use gimli::{Abbreviations, DebugInfoOffset, Dwarf, Reader as _, Section as _, Unit, UnitType};
+use super::section::Section;
+use super::{Sections, Slice, slice};
+use gimli::{
+    Abbreviations, AttributeValue, DebugAbbrev, DebugAbbrevOffset, DebugInfo, DebugInfoOffset, Dwarf, Reader as _,
+    Unit, UnitHeader, UnitType,
+};
 use std::cell::{OnceCell, RefCell};
 use std::collections::HashMap;
 use std::rc::Rc;
 use std::sync::Arc;
 
 pub(super) struct Units<'a> {
+    /// The sections that are whole.
     pub(super) dwarf: &'a Dwarf<Slice<'a>>,
+    sections: &'a Sections<'a>,
     budget: &'a Budget,
     starts: OnceCell<Vec<usize>>,
     kept: RefCell<HashMap<usize, Option<Rc<Unit<Slice<'a>>>>>>,
@@ -18,14 +24,22 @@ pub(super) struct Units<'a> {
 }
 
 impl<'a> Units<'a> {
-    pub(super) fn new(dwarf: &'a Dwarf<Slice<'a>>, budget: &'a Budget) -> Units<'a> {
-        Units { dwarf, budget, starts: OnceCell::new(), kept: RefCell::default(), abbreviations: RefCell::default() }
+    pub(super) fn new(dwarf: &'a Dwarf<Slice<'a>>, sections: &'a Sections<'a>, budget: &'a Budget) -> Units<'a> {
+        Units {
+            dwarf,
+            sections,
+            budget,
+            starts: OnceCell::new(),
+            kept: RefCell::default(),
+            abbreviations: RefCell::default(),
+        }
     }
 
     /// Where each unit starts, ascending.
     pub(super) fn starts(&self) -> &[usize] {
         self.starts.get_or_init(|| {
-            let mut headers = self.dwarf.units();
+            let whole = DebugInfo::from(slice(self.sections.info.first(usize::MAX)));
+            let mut headers = whole.units();
             let headers = std::iter::from_fn(|| headers.next().ok().flatten());
             headers.filter_map(|header| Some(header.debug_info_offset()?.0)).collect()
         })
@@ -49,15 +63,33 @@ impl<'a> Units<'a> {
 
     /// The unit that starts here, if it is of a kind that has code; not kept.
     pub(super) fn with_code(&self, start: usize) -> Option<Unit<Slice<'a>>> {
-        let header = self.dwarf.unit_header(DebugInfoOffset(start)).ok()?;
+        let header = self.header(start)?;
         let may_have = matches!(header.type_(), UnitType::Compilation | UnitType::Skeleton(_));
         may_have.then(|| self.read(start))?
     }
 
     fn read(&self, start: usize) -> Option<Unit<Slice<'a>>> {
-        let header = self.dwarf.unit_header(DebugInfoOffset(start)).ok()?;
+        let header = self.header(start)?;
         let abbreviations = self.abbreviations_at(header.debug_abbrev_offset().0)?;
-        Unit::new_with_abbreviations(self.dwarf, header, abbreviations).ok()
+        let lines =
+            line_program_of(&header, &abbreviations).map_or(&[][..], |start| self.sections.lines.through(start));
+        // What a unit is made of.
+        let dwarf = Dwarf {
+            debug_line: slice(lines).into(),
+            debug_line_str: self.dwarf.debug_line_str,
+            debug_str: self.dwarf.debug_str,
+            debug_str_offsets: self.dwarf.debug_str_offsets,
+            debug_addr: self.dwarf.debug_addr,
+            file_type: self.dwarf.file_type,
+            sup: self.dwarf.sup.clone(),
+            ..Dwarf::default()
+        };
+        Unit::new_with_abbreviations(&dwarf, header, abbreviations).ok()
+    }
+
+    fn header(&self, start: usize) -> Option<UnitHeader<Slice<'a>>> {
+        let info = DebugInfo::from(slice(self.sections.info.through(start)));
+        info.header_from_offset(DebugInfoOffset(start)).ok()
     }
 
     fn abbreviations_at(&self, start: usize) -> Option<Arc<Abbreviations>> {
@@ -65,38 +97,61 @@ impl<'a> Units<'a> {
         if let Some((_, known)) = last.as_ref().filter(|(offset, _)| *offset == start) {
             return Some(known.clone());
         }
-        self.budget.spend(length_at(self.dwarf, start))?;
-        let section = &self.dwarf.debug_abbrev;
-        let read = Arc::new(section.abbreviations(gimli::DebugAbbrevOffset(start)).ok()?);
+        let table = abbreviations_from(&self.sections.abbreviations, start);
+        self.budget.spend(table.len())?;
+        let read = DebugAbbrev::from(slice(table)).abbreviations(DebugAbbrevOffset(0)).ok()?;
+        let read = Arc::new(read);
         *last = Some((start, read.clone()));
         Some(read)
     }
 }
 
-/// How long the abbreviations are that start at an offset.
-fn length_at(dwarf: &Dwarf<Slice<'_>>, start: usize) -> usize {
-    let mut bytes = *dwarf.debug_abbrev.reader();
-    if bytes.skip(start).is_err() {
-        return 0;
+/// Where the line program of a unit starts.
+fn line_program_of(header: &UnitHeader<Slice<'_>>, abbreviations: &Abbreviations) -> Option<usize> {
+    let mut entries = header.entries_raw(abbreviations, None).ok()?;
+    let root = entries.read_abbreviation().ok()??;
+    let mut start = None;
+    for attribute in root.attributes() {
+        let attribute = entries.read_attribute(*attribute).ok()?;
+        if let (gimli::DW_AT_stmt_list, AttributeValue::DebugLineRef(offset)) = (attribute.name(), attribute.value()) {
+            start = Some(offset.0);
+        }
     }
-    let all = bytes.len();
-    let mut read_table = || -> gimli::Result<()> {
-        while bytes.read_uleb128()? != 0 {
-            bytes.read_uleb128()?;
-            bytes.read_u8()?;
-            loop {
-                let (name, form) = (bytes.read_uleb128()?, bytes.read_uleb128()?);
-                if form == u64::from(gimli::DW_FORM_implicit_const.0) {
-                    bytes.read_sleb128()?;
-                }
-                if (name, form) == (0, 0) {
-                    break;
-                }
+    start
+}
+
+/// The abbreviations that start at an offset, up to the zero that ends them, or as far as they make sense.
+fn abbreviations_from<'a>(section: &'a Section<'_>, start: usize) -> &'a [u8] {
+    /// What most units have room in.
+    const USUAL: usize = 4 << 10;
+    let mut wanted = start.saturating_add(USUAL);
+    loop {
+        let known = section.first(wanted);
+        let rest = known.get(start..).unwrap_or_default();
+        let mut bytes = slice(rest);
+        let result = read_abbreviations(&mut bytes);
+        // They may go on behind what is unpacked so far.
+        if result.is_err() && bytes.is_empty() && known.len() >= wanted {
+            wanted = wanted.saturating_mul(2);
+            continue;
+        }
+        return rest.get(..rest.len() - bytes.len()).unwrap_or_default();
+    }
+}
+
+fn read_abbreviations(bytes: &mut Slice<'_>) -> gimli::Result<()> {
+    while bytes.read_uleb128()? != 0 {
+        bytes.read_uleb128()?;
+        bytes.read_u8()?;
+        loop {
+            let (name, form) = (bytes.read_uleb128()?, bytes.read_uleb128()?);
+            if form == u64::from(gimli::DW_FORM_implicit_const.0) {
+                bytes.read_sleb128()?;
+            }
+            if (name, form) == (0, 0) {
+                break;
             }
         }
-        Ok(())
-    };
-    // What is cut short is as long as what could be read.
-    let _ = read_table();
-    all - bytes.len()
+    }
+    Ok(())
 }
