@@ -8,6 +8,7 @@ mod command_line;
 mod company;
 mod comparison;
 mod cores;
+mod debug_files;
 mod debug_info;
 mod embedded;
 mod empty_root;

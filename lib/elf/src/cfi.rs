@@ -117,8 +117,9 @@ impl ElfFile {
 
     /// `.debug_frame`. Its entries are named by their offset.
     fn debug_frame(&self) -> Option<CfiBytes<'_>> {
-        let (header, bytes) = self.section_bytes(b".debug_frame")?;
-        if header.sh_flags.get(LE).0 & elf::SHF_COMPRESSED.0 == 0 {
+        if let Some((header, bytes)) = self.section_bytes(b".debug_frame")
+            && header.sh_flags.get(LE).0 & elf::SHF_COMPRESSED.0 == 0
+        {
             return Some(CfiBytes { svma: 0, bytes });
         }
         let unpack = || Some(self.unpacked(b".debug_frame", &Cell::new(MAX_UNPACKED))?.into_owned());

@@ -59,11 +59,21 @@ impl ElfFile {
         })
     }
 
+    /// The name of the supplement that this file needs and that was not found.
+    pub(crate) fn missing_supplement(&self) -> Option<&[u8]> {
+        if self.supplement.is_some() { None } else { Some(self.stated_supplement()?.0) }
+    }
+
     /// `.gnu_debugaltlink`: a path, absolute or relative to this file's folder, and the other file's build-id.
-    fn find_supplement(&self, path: &Path, open: Open<'_>) -> Option<ElfFile> {
+    fn stated_supplement(&self) -> Option<(&[u8], &[u8])> {
         let (_, bytes) = self.section_bytes(b".gnu_debugaltlink")?;
         let name = text(bytes)?;
         let build_id = bytes.get(name.len().checked_add(1)?..).filter(|id| !id.is_empty())?;
+        Some((name, build_id))
+    }
+
+    fn find_supplement(&self, path: &Path, open: Open<'_>) -> Option<ElfFile> {
+        let (name, build_id) = self.stated_supplement()?;
         let stated = normal(&path.parent()?.join(OsStr::from_bytes(name)));
         let places = [Some(stated), build_id_path(build_id)];
         places.into_iter().flatten().find_map(|place| open(&place).filter(|other| other.build_id() == Some(build_id)))

@@ -58,7 +58,7 @@ pub struct Call {
 pub struct Calls {
     /// Innermost first: the functions that are inlined there, each into the next, and the one that the code is of.
     pub calls: Vec<Call>,
-    /// The file that holds more, and is not read: `.dwo`.
+    /// The file that holds more, and was not read: a `.dwo`, or a supplement (dwz) that is not there.
     pub lacking: Option<Vec<u8>>,
 }
 
@@ -77,7 +77,13 @@ impl ElfFile {
         let mut sorted = svmas.to_vec();
         sorted.sort_unstable();
         sorted.dedup();
-        let calls = lookup::calls_at(&dwarf, &sections, supplement.as_ref(), &sorted);
+        let mut calls = lookup::calls_at(&dwarf, &sections, supplement.as_ref(), &sorted);
+        if let Some(missing) = file.missing_supplement() {
+            let is_nameless = |calls: &&mut Calls| calls.calls.iter().any(|call| call.function.is_none());
+            for calls in calls.iter_mut().filter(is_nameless) {
+                calls.lacking.get_or_insert_with(|| cut(missing));
+            }
+        }
         let answer = |svma| sorted.binary_search(svma).ok().and_then(|index| calls.get(index).cloned());
         svmas.iter().map(|svma| answer(svma).unwrap_or_default()).collect()
     }
@@ -85,10 +91,10 @@ impl ElfFile {
     /// The file that has the debug information of this one.
     fn with_dwarf(&self) -> Option<&ElfFile> {
         let files = [Some(self), self.debug.as_deref()];
-        files
-            .into_iter()
-            .flatten()
-            .find(|file| file.section_bytes(b".debug_info").is_some_and(|(_, bytes)| !bytes.is_empty()))
+        files.into_iter().flatten().find(|file| {
+            file.section_bytes(b".debug_info").is_some_and(|(_, bytes)| !bytes.is_empty())
+                || file.old_compressed(b".debug_info").is_some()
+        })
     }
 
     fn dwarf_sections(&self) -> Option<Sections<'_>> {
@@ -122,7 +128,11 @@ impl ElfFile {
 
     /// A section as the file has it. What it unpacks to is taken from what is `left`.
     fn compressed(&self, name: &[u8], left: &Cell<u64>) -> Option<CompressedData<'_>> {
-        let (header, bytes) = self.section_bytes(name)?;
+        let Some((header, bytes)) = self.section_bytes(name) else {
+            let packed = self.old_compressed(name)?;
+            left.set(left.get().checked_sub(packed.uncompressed_size)?);
+            return Some(packed);
+        };
         let Some((compression, offset, size)) = header.compression(LE, self.data()).ok()? else {
             return Some(CompressedData::none(bytes));
         };
@@ -136,6 +146,15 @@ impl ElfFile {
             _ => return None,
         };
         Some(CompressedData { format, data, uncompressed_size })
+    }
+
+    /// A section as it was compressed before ELF had a flag for that, and still is with `-gz=zlib-gnu`: under another name
+    /// (`.zdebug_info`), as `ZLIB`, the size in big-endian order, and a stream.
+    fn old_compressed(&self, name: &[u8]) -> Option<CompressedData<'_>> {
+        let name = [b".z", name.strip_prefix(b".")?].concat();
+        let (_, bytes) = self.section_bytes(&name)?;
+        let (size, data) = bytes.strip_prefix(b"ZLIB")?.split_first_chunk()?;
+        Some(CompressedData { format: CompressionFormat::Zlib, data, uncompressed_size: u64::from_be_bytes(*size) })
     }
 }
 

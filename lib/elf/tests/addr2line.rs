@@ -182,6 +182,23 @@ fn a_debug_link_leads_to_the_lines_if_the_file_is_the_one_that_was_meant() {
 }
 
 #[test]
+fn an_old_compressed_section_that_lies_about_its_size_is_not_unpacked() {
+    let Some(built) = build(&["-gz=zlib-gnu"]) else { return };
+    let svmas = svmas(&built);
+    let bytes = std::fs::read(&built.path).unwrap();
+    let headers: Vec<usize> = memchr::memmem::find_iter(&bytes, b"ZLIB\0\0\0\0").collect();
+    assert!(headers.len() > 3, "not compressed");
+    for size in [0, 1, 1 << 30, u64::MAX] {
+        let mut damaged = bytes.clone();
+        for at in &headers {
+            damaged[at + 4..at + 12].copy_from_slice(&size.to_be_bytes());
+        }
+        let file = ElfFile::from_bytes(damaged).unwrap();
+        assert!(file.calls_covering(&svmas).iter().all(|calls| *calls == Calls::default()), "{size}");
+    }
+}
+
+#[test]
 fn split_debug_information_is_said_to_be_lacking() {
     let Some(built) = build(&["-gsplit-dwarf"]) else { return };
     let file = open(&built.path).unwrap();

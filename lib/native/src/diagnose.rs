@@ -38,11 +38,13 @@ pub(crate) fn diagnose(stack: &NativeStack, modules: &ModuleTable) -> Option<Dia
     Some(Diagnostic::new(severity, code, message).on(stack.tid))
 }
 
-/// Debug information is split, and a part of it is not read.
+/// Debug information is split, and a part of it was not read.
 pub(crate) fn lacking(file: &[u8], module: ModuleId, modules: &ModuleTable) -> Diagnostic {
     let module = modules.get(module).map(|module| module.path.escaped()).unwrap_or_default();
+    let is_split = file.ends_with(b".dwo") || file.ends_with(b".dwp");
+    let why = if is_split { "which is split DWARF and not read" } else { "which was not found: see --debug-dir" };
     let message = format!(
-        "frames of {module} have no lines and inlined functions: that debug information is split off into {}, which is not read",
+        "frames of {module} lack lines or inlined functions: that debug information is in {}, {why}",
         Bytes(file.to_vec()).escaped()
     );
     Diagnostic::new(Severity::INFO, "split-dwarf", message)

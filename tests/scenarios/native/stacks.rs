@@ -5,11 +5,11 @@ use pyst_tests::{GdbFrame, Report, Scenario, Thread, grab, has_program};
 use std::ffi::OsStr;
 use tempfile::TempDir;
 
-pub(super) fn folder() -> Result<TempDir> {
+pub(crate) fn folder() -> Result<TempDir> {
     Ok(tempfile::Builder::new().prefix("pyst-native-").tempdir()?)
 }
 
-pub(super) fn lacks(scenario: &Scenario, programs: &[&str]) -> bool {
+pub(crate) fn lacks(scenario: &Scenario, programs: &[&str]) -> bool {
     let missing = programs.iter().find(|program| !has_program(program));
     if let Some(missing) = missing {
         scenario.skip("all", &format!("{missing} is not installed"));
