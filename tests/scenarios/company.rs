@@ -15,7 +15,7 @@ fn threads_that_run_are_seen_at_one_moment() {
     let scenario = Scenario::new("busy threads");
     for interpreter in representatives() {
         scenario.on(&interpreter.name, || {
-            let mut target = Target::start_awake(interpreter, "busy.py")?;
+            let mut target = Target::start_awake(interpreter, "busy.py", &[])?;
             let (mut stacks, mut statuses) = (0, [0; 4]);
             for round in 0..25 {
                 let output = grab([target.pid().to_string()])?;

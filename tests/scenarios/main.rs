@@ -17,6 +17,7 @@ mod evolution;
 mod golden;
 mod init;
 mod lifecycle;
+mod locks;
 mod matrix;
 mod merge;
 mod native;

@@ -70,8 +70,8 @@ impl Target {
     ///
     /// # Errors
     /// It does not get there.
-    pub fn start_awake(interpreter: &Interpreter, script: &str) -> Result<Target> {
-        Target::launch(interpreter, script, script, &[], &[])
+    pub fn start_awake(interpreter: &Interpreter, script: &str, arguments: &[&str]) -> Result<Target> {
+        Target::launch(interpreter, script, script, arguments, &[])
     }
 
     /// Starts a script through a command that takes the interpreter's command line as its last arguments, and has it as

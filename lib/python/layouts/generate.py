@@ -49,6 +49,7 @@ SUFFIXES = {"Release": "", "Jit": "-jit", "Debug": "-debug"}
 # of the places before it.
 RUNTIME, INTERPRETER, THREAD = "_PyRuntimeState", "PyInterpreterState", "PyThreadState"
 THREAD_IMPL, CFRAME, FRAME = "_PyThreadStateImpl", "_PyCFrame", "_PyInterpreterFrame"
+GIL = "_gil_runtime_state"
 CODE, TEXT, CHUNK = "PyCodeObject", "PyASCIIObject", "_PyStackChunk"
 # The frames of 3.10 and older. Later a frame object only stands for a frame.
 OBJECT = "PyFrameObject"
@@ -62,6 +63,8 @@ FIELDS = [
     ("runtime_interpreters_main", [f"{RUNTIME}.interpreters.main"], None),
     ("runtime_main_thread", [f"{RUNTIME}.main_thread"], None),
     ("runtime_gil", [f"{RUNTIME}.ceval.gil"], None),
+    # From 3.9 on each interpreter has its own.
+    ("runtime_gc", [f"{RUNTIME}.gc"], None),
     ("interpreter_size", [f"{INTERPRETER}#"], "interpreter_state.size"),
     ("interpreter_next", [f"{INTERPRETER}.next"], "interpreter_state.next"),
     ("interpreter_id", [f"{INTERPRETER}.id"], "interpreter_state.id"),
@@ -71,13 +74,27 @@ FIELDS = [
     ("interpreter_gil", [f"{INTERPRETER}.ceval.gil"], "interpreter_state.ceval_gil"),
     ("interpreter_gil_drop_request", [f"{INTERPRETER}.ceval.gil_drop_request"], None),
     ("interpreter_gc", [f"{INTERPRETER}.gc"], "interpreter_state.gc"),
+    ("interpreter_stop", [f"{INTERPRETER}.stoptheworld"], None),
+    ("stop_of_world", ["_stoptheworld_state.world_stopped"], None),
     ("gc_size", ["_gc_runtime_state#"], "gc.size"),
-    ("gil_size", ["_gil_runtime_state#"], None),
+    ("gc_collecting", ["_gc_runtime_state.collecting"], "gc.collecting"),
+    ("gc_frame", ["_gc_runtime_state.frame"], "gc.frame"),
+    ("gil_size", [f"{GIL}#"], None),
+    ("gil_enabled", [f"{GIL}.enabled"], None),
+    ("gil_holder", [f"{GIL}.last_holder"], None),
+    ("gil_locked", [f"{GIL}.locked"], None),
+    ("gil_condition", [f"{GIL}.cond"], None),
+    ("gil_mutex", [f"{GIL}.mutex.__data.__lock"], None),
+    ("gil_mutex_owner", [f"{GIL}.mutex.__data.__owner"], None),
+    ("gil_switch_condition", [f"{GIL}.switch_cond"], None),
     ("thread_size", [f"{THREAD_IMPL}#", f"{THREAD}#"], None),
     ("thread_next", [f"{THREAD}.next"], "thread_state.next"),
     ("thread_interpreter", [f"{THREAD}.interp"], "thread_state.interp"),
     ("thread_ident", [f"{THREAD}.thread_id"], "thread_state.thread_id"),
     ("thread_native_id", [f"{THREAD}.native_thread_id"], "thread_state.native_thread_id"),
+    ("thread_attachment", [f"{THREAD}.state"], None),
+    ("thread_holds_gil", [f"{THREAD}.holds_gil"], "thread_state.holds_gil"),
+    ("thread_gil_requested", [f"{THREAD}.gil_requested"], "thread_state.gil_requested"),
     ("thread_frame", [f"{THREAD}.frame"], None),
     ("thread_cframe", [f"{THREAD}.cframe"], None),
     ("thread_root_cframe", [f"{THREAD}.root_cframe"], None),

@@ -21,6 +21,7 @@ mod find;
 mod frames;
 mod layout;
 mod location;
+mod locks;
 mod object;
 mod replay;
 mod text;

@@ -134,6 +134,12 @@ impl<'a> ThreadIndex<'a> {
         anchored.or_else(by_ident).or_else(by_native_id)
     }
 
+    /// The thread with this id. The payload has them by ascending tid.
+    pub(crate) fn get(&self, tid: Tid) -> Option<&'a Thread> {
+        let at = self.threads.binary_search_by_key(&tid, |thread| thread.tid).ok()?;
+        self.threads.get(at)
+    }
+
     /// The one thread whose stack `address` is on. Stacks that share a mapping tell nothing, unless their tops are known.
     fn by_stack(&self, address: Address) -> Option<Tid> {
         let above = self.tops.partition_point(|(top, ..)| *top <= address);

@@ -4,12 +4,14 @@ use crate::chain::{Chain, Cycles};
 use crate::doubts::doubts;
 use crate::frames::Frames;
 use crate::layout::{self, Field, Layout, Runs};
+use crate::locks::{Locks, OwnWord};
 use crate::threads::{Claim, Runner, ThreadIndex};
 use pyst_memory::{Memory, MemoryExt, ReadError};
 use pyst_snapshot::payload::{
     Diagnostic, FoundRuntime, FrameChainEnd, InterpreterV1, Python, PythonState, RuntimePhase, Severity, Thread,
 };
 use pyst_snapshot::{Address, Ident};
+use std::collections::HashMap;
 
 /// How many interpreters a runtime may have.
 const INTERPRETERS: usize = 4096;
@@ -72,6 +74,8 @@ pub(crate) fn walk_by(layout: &Layout, address: Address, threads: &[Thread], mem
         memory,
         threads: ThreadIndex::new(threads),
         frames: Frames::new(layout, memory),
+        locks: Vec::new(),
+        population: HashMap::new(),
         states: Vec::new(),
         walked: Walked::default(),
         lost: 0,
@@ -137,6 +141,7 @@ struct State {
     native_thread_id: Option<u64>,
     /// Whether it runs code of the just-in-time compiler.
     compiled: bool,
+    word: OwnWord,
     chain: Chain,
 }
 
@@ -145,6 +150,10 @@ struct Walk<'a> {
     memory: &'a dyn Memory,
     threads: ThreadIndex<'a>,
     frames: Frames<'a>,
+    /// Of each interpreter.
+    locks: Vec<Locks>,
+    /// How many states each interpreter has.
+    population: HashMap<u32, usize>,
     states: Vec<State>,
     walked: Walked,
     /// Defects that no diagnostic of their own tells of any more.
@@ -163,7 +172,7 @@ impl Walk<'_> {
         self.walked.python.phase = phase_of(self.layout, &head);
         let gil = self.layout.offsets.runtime_gil.of(address);
         self.keep(gil, self.layout.offsets.gil_size.get().unwrap_or(0));
-        self.interpreters(&head);
+        self.interpreters(address, &head);
         if self.layout.offsets.interpreter_id.get().is_none() {
             // Python does not number them. The main one, the oldest, comes last.
             for (id, interpreter) in (0..).zip(self.walked.python.interpreters.iter_mut().rev()) {
@@ -171,6 +180,10 @@ impl Walk<'_> {
             }
         }
         let states = std::mem::take(&mut self.states);
+        for state in &states {
+            let count = self.population.entry(state.interpreter).or_default();
+            *count = count.saturating_add(1);
+        }
         let runners = self.runners(&states);
         for (state, runner) in states.into_iter().zip(runners) {
             self.add(state, runner);
@@ -195,7 +208,7 @@ impl Walk<'_> {
         states.iter().map(|state| find(state).map_or(Runner::None, Runner::Thread)).collect()
     }
 
-    fn interpreters(&mut self, head: &[u8]) {
+    fn interpreters(&mut self, runtime: Address, head: &[u8]) {
         let mut cycles = Cycles::default();
         let mut next = self.layout.offsets.runtime_interpreters_head.address(head).unwrap_or_default();
         while !next.is_null() {
@@ -203,7 +216,7 @@ impl Walk<'_> {
                 let message = format!("The list of Python interpreters does not end; it is cut at {next}.");
                 return self.say(Diagnostic::new(Severity::LOSS, "python-interpreters-lost", message));
             }
-            next = match self.interpreter(next) {
+            next = match self.interpreter(runtime, next) {
                 Ok(next) => next,
                 Err(error) => {
                     let message = format!("The Python interpreter at {next} and those after it are lost: {error}.");
@@ -214,7 +227,7 @@ impl Walk<'_> {
     }
 
     /// Adds an interpreter with its thread states; the next one's address.
-    fn interpreter(&mut self, address: Address) -> Result<Address, ReadError> {
+    fn interpreter(&mut self, runtime: Address, address: Address) -> Result<Address, ReadError> {
         let offsets = &self.layout.offsets;
         let word = |field: Field| match field.of(address) {
             Some(place) => self.memory.read_u64(place),
@@ -225,7 +238,11 @@ impl Walk<'_> {
         let id = word(offsets.interpreter_id)? as i64;
         let threads = Address(word(offsets.interpreter_threads_head)?);
         let index = u32::try_from(self.walked.python.interpreters.len()).unwrap_or(u32::MAX);
-        self.walked.python.interpreters.push(InterpreterV1 { id, address });
+        let locks = Locks::read(self.layout, runtime, address, self.memory);
+        let (gil_holder, gc_collecting, world_stopped) = (locks.holder(), locks.collecting, locks.world_stopped);
+        let interpreter = InterpreterV1 { id, address, gil_holder, gc_collecting, world_stopped };
+        self.walked.python.interpreters.push(interpreter);
+        self.locks.push(locks);
         self.states(index, address, threads);
         Ok(next)
     }
@@ -309,6 +326,7 @@ impl Walk<'_> {
             offsets.thread_executor,
             offsets.thread_chunk,
             offsets.thread_chunk_top,
+            offsets.thread_attachment,
         ];
         let needed = fields.iter().filter_map(|field| field.get()?.checked_add(8)).max().unwrap_or(0).min(STATE_SIZE);
         let mut read = |length: u64| {
@@ -324,12 +342,13 @@ impl Walk<'_> {
         let native_thread_id = offsets.thread_native_id.u64(bytes).filter(|id| *id != 0);
         let chain = self.frames.walk(address, bytes);
         let compiled = offsets.thread_executor.address(bytes).is_some_and(|executor| !executor.is_null());
-        self.states.push(State { address, interpreter, ident, native_thread_id, compiled, chain });
+        let word = OwnWord::of_state(self.layout, bytes);
+        self.states.push(State { address, interpreter, ident, native_thread_id, compiled, word, chain });
     }
 
     /// Adds a state to what was found, and says what could not be had of it.
     fn add(&mut self, state: State, runner: Runner) {
-        let State { address, interpreter, ident, native_thread_id, compiled, chain } = state;
+        let State { address, interpreter, ident, native_thread_id, compiled, word, chain } = state;
         let Chain { frames, runs, end, problem, left_out, lost_innermost, being_made, .. } = chain;
         let broken = matches!(end, FrameChainEnd::INVALID | FrameChainEnd::UNREADABLE | FrameChainEnd::LOOP);
         self.walked.unsettled |= being_made || left_out.is_some() || broken;
@@ -386,7 +405,26 @@ impl Walk<'_> {
             );
             self.say(on_thread(Diagnostic::new(Severity::INFO, "python-line-of-compiled-code", message)));
         }
-        let state = PythonState { address, interpreter, ident, native_thread_id, tid, frames, runs, end };
+        let locks = usize::try_from(interpreter).ok().and_then(|index| self.locks.get(index));
+        let thread = tid.and_then(|tid| self.threads.get(tid));
+        let gil = locks.and_then(|locks| locks.gil_state(address, word, thread));
+        let is_alone = self.population.get(&interpreter) == Some(&1);
+        let addresses = frames.iter().map(|frame| frame.address);
+        let gc_collecting = locks.and_then(|locks| locks.collects(addresses, is_alone));
+        let attachment = word.attachment();
+        let state = PythonState {
+            address,
+            interpreter,
+            ident,
+            native_thread_id,
+            tid,
+            frames,
+            runs,
+            end,
+            gil,
+            gc_collecting,
+            attachment,
+        };
         self.walked.python.states.push(state);
     }
 

@@ -1,5 +1,6 @@
 //! A report from the sections of a snapshot.
 
+use crate::doing::Doings;
 use crate::frames::{MAX_TEXT, Names};
 use crate::merge::{Entry, Merged, Reason, Unplaced, merge};
 use crate::model::{
@@ -120,13 +121,25 @@ fn python(sections: &Sections) -> Option<Python> {
         layout: found.map(|found| found.layout.clone()),
         layout_source: found.map(|found| Word(found.layout_source)),
         finalizing: walked.map(|python| python.phase == RuntimePhase::FINALIZING),
-        interpreters: walked
-            .map(|python| python.interpreters.iter().map(|interpreter| Interpreter { id: interpreter.id }).collect()),
+        interpreters: walked.map(|python| {
+            python.interpreters.iter().map(|interpreter| self::interpreter(interpreter, python)).collect()
+        }),
     })
 }
 
-/// A diagnostic of the merge: thread, code, message.
-type Problem = (Option<u32>, &'static str, String);
+fn interpreter(interpreter: &wire::InterpreterV1, python: &wire::Python) -> Interpreter {
+    let holder = interpreter.gil_holder;
+    let holder = holder.and_then(|holder| python.states.iter().find(|state| state.address == holder));
+    Interpreter {
+        id: interpreter.id,
+        gil_holder_tid: holder.and_then(|state| state.tid).map(|tid| tid.0),
+        gc_collecting: interpreter.gc_collecting,
+        world_stopped: interpreter.world_stopped,
+    }
+}
+
+/// A diagnostic: thread, code, message.
+pub(crate) type Problem = (Option<u32>, &'static str, String);
 
 /// What the sections hold of one thread.
 #[derive(Default)]
@@ -134,6 +147,13 @@ struct Parts<'a> {
     thread: Option<&'a wire::Thread>,
     native: Option<&'a wire::NativeStack>,
     states: Vec<&'a wire::PythonState>,
+}
+
+impl<'a> Parts<'a> {
+    /// The states in the order the merge found: innermost first.
+    fn states_in(&self, merged: &Merged) -> Vec<&'a wire::PythonState> {
+        merged.states.iter().filter_map(|index| self.states.get(*index).copied()).collect()
+    }
 }
 
 /// All threads that any section knows of, each merged, in the report's order.
@@ -156,8 +176,25 @@ fn threads(sections: &Sections) -> (Vec<Thread>, Vec<Problem>) {
     let mut problems = Vec::new();
     let known = known.into_iter().map(|(tid, parts)| (Some(tid.0), parts));
     let unknown = unknown.into_iter().map(|parts| (None, parts));
-    let mut threads: Vec<Thread> =
-        known.chain(unknown).map(|(tid, parts)| thread(tid, &parts, &names, &mut problems)).collect();
+    let merged: Vec<(Option<u32>, Parts, Merged)> = known
+        .chain(unknown)
+        .map(|(tid, parts)| {
+            let native = parts.native.map_or(&[][..], |stack| &stack.frames);
+            let is_loop = |frame: usize| native.get(frame).is_some_and(|frame| names.is_loop(frame));
+            let merged = merge(parts.native, &parts.states, &is_loop);
+            (tid, parts, merged)
+        })
+        .collect();
+    let mut doings = Doings::default();
+    for (_, parts, merged) in &merged {
+        doings.add(parts.native, &parts.states_in(merged), &names);
+    }
+    let thread = |(tid, parts, merged): (Option<u32>, Parts, Merged)| {
+        report_problems(tid, &parts, &merged, &mut problems);
+        thread(tid, &parts, &merged, &names, &doings)
+    };
+    let mut threads: Vec<Thread> = merged.into_iter().map(thread).collect();
+    problems.extend(sections.python.iter().flat_map(|python| doings.collectors_unknown(python)));
     if names.cut > 0 {
         let message = format!("names or lines longer than {MAX_TEXT} bytes are cut, and marked with …: {}", names.cut);
         problems.push((None, "text-cut", message));
@@ -181,12 +218,9 @@ fn threads(sections: &Sections) -> (Vec<Thread>, Vec<Problem>) {
     (threads, problems)
 }
 
-fn thread(tid: Option<u32>, parts: &Parts, names: &Names, problems: &mut Vec<Problem>) -> Thread {
+fn thread(tid: Option<u32>, parts: &Parts, merged: &Merged, names: &Names, doings: &Doings) -> Thread {
     let kernel = parts.thread;
     let native = parts.native.map_or(&[][..], |stack| &stack.frames);
-    let is_loop = |frame: usize| native.get(frame).is_some_and(|frame| names.is_loop(frame));
-    let merged = merge(parts.native, &parts.states, &is_loop);
-    report_problems(tid, parts, &merged, problems);
     let mut frames = Vec::with_capacity(merged.entries.len());
     for entry in &merged.entries {
         match *entry {
@@ -200,7 +234,15 @@ fn thread(tid: Option<u32>, parts: &Parts, names: &Names, problems: &mut Vec<Pro
             }
         }
     }
-    let states = merged.states.iter().filter_map(|index| parts.states.get(*index));
+    let state = |state: &wire::PythonState| PythonState {
+        interpreter_id: names.interpreter(state.interpreter),
+        ident: state.ident.into(),
+        frames_end: Word(state.end),
+        gil: doings.gil(state).map(Word),
+        gc_collecting: doings.collects(state, names.is_collecting(state.interpreter)),
+        attachment: state.attachment.map(Word),
+    };
+    let python_states: Vec<PythonState> = parts.states_in(merged).into_iter().map(state).collect();
     Thread {
         tid,
         namespace_tid: kernel.and_then(|thread| thread.namespace_tid),
@@ -208,13 +250,9 @@ fn thread(tid: Option<u32>, parts: &Parts, names: &Names, problems: &mut Vec<Pro
         os_name: kernel.and_then(|thread| thread.name.as_ref()).map(|name| name.escaped()),
         state: kernel.and_then(|thread| thread.state).map(letter),
         crashed: kernel.is_some_and(|thread| thread.crashed),
-        python_states: states
-            .map(|state| PythonState {
-                interpreter_id: names.interpreter(state.interpreter),
-                ident: state.ident.into(),
-                frames_end: Word(state.end),
-            })
-            .collect(),
+        gil: python_states.first().and_then(|state| state.gil),
+        gc_collecting: python_states.first().and_then(|state| state.gc_collecting),
+        python_states,
         stack_end: parts.native.map(|stack| Word(stack.end)),
         frames,
     }

@@ -1,6 +1,6 @@
 //! Frames of the model from frames of the payloads: indices resolved, names shared and cut.
 
-use crate::internal;
+use crate::internal::{self, Doing};
 use crate::merge::PlacedBy;
 use crate::model::{Frame, NativeFrame, PythonFrame};
 use crate::sections::Sections;
@@ -21,7 +21,7 @@ pub(crate) struct Names<'a> {
     modules: Vec<Module>,
     runtime_module: Option<u32>,
     codes: Vec<Code<'a>>,
-    interpreters: Vec<i64>,
+    interpreters: Vec<(i64, Option<bool>)>,
     sources: HashMap<&'a Text, SourceFile>,
     /// How many names, paths and lines are cut.
     pub(crate) cut: usize,
@@ -32,6 +32,7 @@ struct Function {
     raw: Option<Arc<str>>,
     is_loop: bool,
     is_calling: bool,
+    doing: Option<Doing>,
 }
 
 struct Module {
@@ -73,7 +74,11 @@ impl<'a> Names<'a> {
             modules: sections.modules.modules.iter().map(|module| Module::new(module, &mut texts)).collect(),
             runtime_module: found.and_then(|found| found.module),
             codes: codes.map(|code| Code::new(code, &mut texts)).collect(),
-            interpreters: python.into_iter().flat_map(|python| &python.interpreters).map(|i| i.id).collect(),
+            interpreters: python
+                .into_iter()
+                .flat_map(|python| &python.interpreters)
+                .map(|i| (i.id, i.gc_collecting))
+                .collect(),
             sources: sources.map(|file| (&file.file, SourceFile::new(file, &mut texts))).collect(),
             cut: texts.cut,
         }
@@ -81,13 +86,25 @@ impl<'a> Names<'a> {
 
     /// The id of the interpreter with an index.
     pub(crate) fn interpreter(&self, index: u32) -> Option<i64> {
-        self.interpreters.get(index as usize).copied()
+        self.interpreters.get(index as usize).map(|(id, _)| *id)
+    }
+
+    /// Whether the garbage of the interpreter with an index is being collected.
+    pub(crate) fn is_collecting(&self, index: u32) -> Option<bool> {
+        self.interpreters.get(index as usize).and_then(|(_, collecting)| *collecting)
     }
 
     /// Whether a native frame is an evaluation loop by its symbol.
     pub(crate) fn is_loop(&self, frame: &wire::NativeFrame) -> bool {
         self.may_be_interpreter(frame)
             && frame.calls.iter().any(|call| self.function(call).is_some_and(|function| function.is_loop))
+    }
+
+    /// What the interpreter's functions that a native frame is of say of its thread.
+    pub(crate) fn doing(&self, frame: &wire::NativeFrame) -> impl Iterator<Item = Doing> {
+        let is_interpreter = self.runtime_module.is_some() && frame.module == self.runtime_module;
+        let calls = frame.calls.iter().filter(move |_| is_interpreter);
+        calls.filter_map(|call| self.function(call)?.doing)
     }
 
     /// The path of the module that has an evaluation loop by its symbol, but is not the one whose Python frames are shown.
@@ -180,6 +197,7 @@ impl Function {
             raw: texts.share_non_empty(raw.escaped()),
             is_loop: internal::is_loop(symbol, is_python_2),
             is_calling: internal::is_calling(symbol),
+            doing: internal::doing(symbol),
         }
     }
 }

@@ -46,6 +46,42 @@ const CALLING: &[&str] = &[
     "vectorcall_*",
 ];
 
+/// What takes the GIL, and waits for it; what gives it away.
+const TAKING: &[u8] = b"take_gil";
+const DROPPING: &[u8] = b"drop_gil";
+
+/// What runs only while garbage is collected. Exact names: a user's `collect_rent` is none.
+const COLLECTING: &[&[u8]] = &[
+    b"collect",
+    b"collect_generations",
+    b"collect_with_callback",
+    b"gc_collect_generations",
+    b"gc_collect_internal",
+    b"gc_collect_main",
+    b"gc_collect_with_callback",
+];
+
+/// What a function of the interpreter says of the thread that is in it.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Doing {
+    /// Taking the GIL.
+    TakingGil,
+    /// Giving it away.
+    DroppingGil,
+    /// Collecting garbage, if any is being collected.
+    Collecting,
+}
+
+/// What the function with this symbol does that a reader asks for.
+pub(crate) fn doing(symbol: &[u8]) -> Option<Doing> {
+    match base(symbol) {
+        TAKING => Some(Doing::TakingGil),
+        DROPPING => Some(Doing::DroppingGil),
+        symbol if COLLECTING.contains(&symbol) => Some(Doing::Collecting),
+        _ => None,
+    }
+}
+
 /// The evaluation loop itself, in all versions since 3.6.
 const LOOP: &[u8] = b"_PyEval_EvalFrameDefault";
 
@@ -104,6 +140,16 @@ mod tests {
             assert!(is_calling(symbol.as_bytes()), "{symbol}");
         }
         assert!(!is_calling(b"do_call_me") && !is_calling(b"_Py_VectorCallMe"));
+    }
+
+    #[test]
+    fn only_the_interpreters_own_names_say_what_it_does() {
+        assert_eq!(doing(b"take_gil"), Some(Doing::TakingGil));
+        assert_eq!(doing(b"drop_gil.isra.0"), Some(Doing::DroppingGil));
+        assert_eq!(doing(b"gc_collect_main.constprop.0"), Some(Doing::Collecting));
+        for symbol in ["collect_rent", "gc_collect", "garbage_collect", "my_take_gil", "PyGC_Collect", ""] {
+            assert_eq!(doing(symbol.as_bytes()), None, "{symbol}");
+        }
     }
 
     #[test]

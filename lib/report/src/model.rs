@@ -8,8 +8,8 @@ use crate::merge::PlacedBy;
 use crate::words::{Decimal, Hex, Word};
 use pyst_snapshot::Tid;
 use pyst_snapshot::payload::{
-    self as wire, Arch, Blocking, CaptureSource, FoundBy, FrameChainEnd, LayoutSource, RuntimeFoundBy, Severity,
-    StackEnd, Stage, VersionFoundBy,
+    self as wire, Arch, Attachment, Blocking, CaptureSource, FoundBy, FrameChainEnd, GilState, LayoutSource,
+    RuntimeFoundBy, Severity, StackEnd, Stage, VersionFoundBy,
 };
 use schemars::JsonSchema;
 use serde::Serialize;
@@ -156,6 +156,12 @@ pub struct Python {
 pub struct Interpreter {
     /// Its id; 0 is the main one.
     pub id: i64,
+    /// The thread that holds its GIL; null when none does, or it is not known.
+    pub gil_holder_tid: Option<u32>,
+    /// Whether its garbage is being collected; null where that is not known.
+    pub gc_collecting: Option<bool>,
+    /// Whether all its threads but one are stopped for that one; null in builds with a GIL.
+    pub world_stopped: Option<bool>,
 }
 
 /// One thread, or a Python thread state that no thread of the process runs.
@@ -175,6 +181,10 @@ pub struct Thread {
     pub crashed: bool,
     /// Its Python states, one an interpreter that it runs code of, innermost first.
     pub python_states: Vec<PythonState>,
+    /// What it does with the GIL: of its innermost Python state.
+    pub gil: Option<Word<GilState>>,
+    /// Whether it collects garbage: of its innermost Python state.
+    pub gc_collecting: Option<bool>,
     /// Why the native stack ends after its outermost frame; null when there is none.
     pub stack_end: Option<Word<StackEnd>>,
     /// The frames, outermost first.
@@ -190,6 +200,12 @@ pub struct PythonState {
     pub ident: Decimal,
     /// Why the chain of Python frames ends after its outermost frame.
     pub frames_end: Word<FrameChainEnd>,
+    /// What it does with the GIL; null where that is not known.
+    pub gil: Option<Word<GilState>>,
+    /// Whether it collects garbage; null where one of several threads does, and which is not known.
+    pub gc_collecting: Option<bool>,
+    /// Whether it may run Python code; null before 3.13.
+    pub attachment: Option<Word<Attachment>>,
 }
 
 /// A frame.

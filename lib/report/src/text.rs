@@ -17,7 +17,7 @@ use crate::assemble::ends_early;
 use crate::model::{Frame, NativeFrame, PythonFrame, PythonState, Report, Thread};
 use paint::Paint;
 use pyst_snapshot::Safe;
-use pyst_snapshot::payload::FrameChainEnd;
+use pyst_snapshot::payload::{Attachment, FrameChainEnd, GilState};
 use std::collections::{BTreeMap, BTreeSet};
 use std::io::{self, Write};
 
@@ -114,7 +114,9 @@ impl Writer<'_> {
             return writeln!(out, "{}", self.paint.header(format_args!("The frame stack for thread {tid} is empty")));
         }
         let name = thread.os_name.as_deref().unwrap_or("???");
-        let header = format!("Traceback for thread {tid} ({}) [] (most recent call last):", Safe(name));
+        let doing =
+            if self.blocks { String::new() } else { thread.python_states.first().map(doing).unwrap_or_default() };
+        let header = format!("Traceback for thread {tid} ({}) [{doing}] (most recent call last):", Safe(name));
         writeln!(out, "{}", self.paint.header(header))?;
         let mut ends = StackEnds::of_thread(thread);
         let mut interpreter = None;
@@ -126,7 +128,7 @@ impl Writer<'_> {
                 Frame::Python(frame) => {
                     if self.blocks && interpreter != Some(frame.interpreter_id) {
                         interpreter = Some(frame.interpreter_id);
-                        write_interpreter(frame.interpreter_id, out)?;
+                        write_interpreter(thread, frame.interpreter_id, out)?;
                     }
                     self.write_python(frame, out)?;
                 }
@@ -177,11 +179,27 @@ fn is_internal(frame: &Frame) -> bool {
     matches!(frame, Frame::Native(NativeFrame { internal: true, .. }))
 }
 
-fn write_interpreter(id: Option<i64>, out: &mut impl Write) -> io::Result<()> {
+/// What a state does, in the words between brackets.
+fn doing(state: &PythonState) -> String {
+    let gil = match state.gil.map(|gil| gil.0) {
+        Some(GilState::HOLDING) => Some("Has the GIL"),
+        Some(GilState::WAITING) => Some("Waiting for the GIL"),
+        Some(GilState::DROPPING) => Some("Dropping the GIL"),
+        _ => None,
+    };
+    let suspended = state.attachment.is_some_and(|attachment| attachment.0 == Attachment::SUSPENDED);
+    let suspended = suspended.then_some("Suspended");
+    let collecting = (state.gc_collecting == Some(true)).then_some("Garbage collecting");
+    gil.into_iter().chain(suspended).chain(collecting).collect::<Vec<_>>().join(",")
+}
+
+fn write_interpreter(thread: &Thread, id: Option<i64>, out: &mut impl Write) -> io::Result<()> {
+    let state = thread.python_states.iter().find(|state| state.interpreter_id == id);
+    let doing = state.map(doing).unwrap_or_default();
     match id {
-        Some(0) => writeln!(out, "  In the main interpreter []"),
-        Some(id) => writeln!(out, "  In interpreter {id} []"),
-        None => writeln!(out, "  In interpreter ??? []"),
+        Some(0) => writeln!(out, "  In the main interpreter [{doing}]"),
+        Some(id) => writeln!(out, "  In interpreter {id} [{doing}]"),
+        None => writeln!(out, "  In interpreter ??? [{doing}]"),
     }
 }
 

@@ -2,8 +2,8 @@
 
 use crate::merge::PlacedBy;
 use pyst_snapshot::payload::{
-    AnchorKind, Arch, Blocking, CaptureSource, FoundBy, FrameChainEnd, LayoutSource, RuntimeFoundBy, Severity,
-    StackEnd, Stage, VersionFoundBy,
+    AnchorKind, Arch, Attachment, Blocking, CaptureSource, FoundBy, FrameChainEnd, GilState, LayoutSource,
+    RuntimeFoundBy, Severity, StackEnd, Stage, VersionFoundBy,
 };
 use pyst_snapshot::{Address, Ident};
 use schemars::{JsonSchema, Schema, SchemaGenerator, json_schema};
@@ -34,10 +34,12 @@ macro_rules! codes {
 
 codes!(
     Arch,
+    Attachment,
     Blocking,
     CaptureSource,
     FoundBy,
     FrameChainEnd,
+    GilState,
     LayoutSource,
     RuntimeFoundBy,
     Severity,

@@ -245,17 +245,26 @@ fn python() -> Python {
     let run = |frames, anchor| PythonRun { frames, anchor: Some(Address(anchor)), anchor_kind: AnchorKind::SHIM_FRAME };
     let state = |tid, frames, runs| PythonState {
         address: Address(0x8000 + u64::from(tid)),
+        interpreter: 0,
         ident: Ident(ident(tid)),
         native_thread_id: Some(u64::from(tid)),
         tid: Some(Tid(tid)),
         frames,
         runs,
         end: FrameChainEnd::COMPLETE,
-        ..PythonState::default()
+        gil: Some(if tid == 112 { GilState::HOLDING } else { GilState::WAITING }),
+        gc_collecting: Some(tid == 112),
+        attachment: Some(if tid == 112 { Attachment::ATTACHED } else { Attachment::DETACHED }),
+    };
+    let interpreter = InterpreterV1 {
+        address: Address(0x6000),
+        gil_holder: Some(Address(0x8000 + 112)),
+        gc_collecting: Some(true),
+        ..InterpreterV1::default()
     };
     Python {
         phase: RuntimePhase::RUNNING,
-        interpreters: vec![InterpreterV1 { id: 0, address: Address(0x6000) }],
+        interpreters: vec![interpreter],
         codes: vec![
             code("<module>", "<module>", "/t/t1.py"),
             code("main", "main", "/t/t1.py"),

@@ -209,7 +209,8 @@ fn many_overlapping_frames_and_many_states_take_no_time_to_speak_of() {
     sections.state(112).runs = (0..COUNT).map(run).collect();
     sections.state(112).frames = vec![template.frames[0]; COUNT as usize];
     let python = sections.python.as_mut().unwrap();
-    python.interpreters = (0..COUNT).map(|id| InterpreterV1 { id: i64::from(id), address: Address(1) }).collect();
+    python.interpreters =
+        (0..COUNT).map(|id| InterpreterV1 { id: i64::from(id), ..InterpreterV1::default() }).collect();
     let idle = |interpreter| PythonState {
         interpreter,
         end: FrameChainEnd::LOOP,

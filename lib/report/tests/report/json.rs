@@ -39,7 +39,7 @@ fn a_report_has_the_documented_shape() {
         json!({
             "version": "3.12.1", "implementation": "CPython", "free_threaded": false, "debug": false,
             "found_by": "section", "version_found_by": "symbol", "layout": "3.12.1", "layout_source": "table",
-            "finalizing": false, "interpreters": [{ "id": 0 }]
+            "finalizing": false, "interpreters": [{ "id": 0, "gil_holder_tid": 112, "gc_collecting": true, "world_stopped": null }]
         })
     );
     assert_eq!(report["process"]["cmdline"], json!(["/usr/bin/python3.12", "/t/t1.py"]));
@@ -61,7 +61,10 @@ fn a_thread_has_its_frames_outermost_first() {
     );
     assert_eq!(
         main["python_states"],
-        json!([{ "interpreter_id": 0, "ident": "9151334458815189104", "frames_end": "complete" }])
+        json!([{
+            "interpreter_id": 0, "ident": "9151334458815189104", "frames_end": "complete", "gil": "holding",
+            "gc_collecting": true, "attachment": "attached"
+        }])
     );
     let frames = main["frames"].as_array().unwrap();
     let names: Vec<String> = frames

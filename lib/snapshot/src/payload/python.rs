@@ -69,6 +69,34 @@ open_enum!(
     }
 );
 
+open_enum!(
+    /// What a thread does with the GIL.
+    GilState {
+        /// It has it.
+        HOLDING = 1, "holding";
+        /// It waits until it can have it.
+        WAITING = 2, "waiting";
+        /// It gave it away on request, and waits until another thread has it.
+        DROPPING = 3, "dropping";
+        /// It neither has it nor waits for it.
+        NONE = 4, "none";
+    }
+);
+
+open_enum!(
+    /// Whether a thread state may run Python code: `PyThreadState.state`, from 3.13 on.
+    Attachment {
+        /// It may not: it runs other code, or sleeps.
+        DETACHED = 1, "detached";
+        /// It may.
+        ATTACHED = 2, "attached";
+        /// It was stopped, as all others, for the one that stopped the world (builds without a GIL).
+        SUSPENDED = 3, "suspended";
+        /// It never will again: the interpreter shuts down.
+        SHUTTING_DOWN = 4, "shutting-down";
+    }
+);
+
 /// The `python` payload, version 1.
 #[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
 pub struct PythonV1 {
@@ -89,6 +117,13 @@ pub struct InterpreterV1 {
     pub id: i64,
     /// Where its `PyInterpreterState` is.
     pub address: Address,
+    /// Where the thread state is that holds its GIL; absent when none does, or it is not known. Interpreters that share a
+    /// GIL share the holder.
+    pub gil_holder: Option<Address>,
+    /// Whether its garbage is being collected; absent where that is not known.
+    pub gc_collecting: Option<bool>,
+    /// Whether all its threads but one are stopped for that one; absent in builds with a GIL.
+    pub world_stopped: Option<bool>,
 }
 
 /// A code object.
@@ -125,6 +160,12 @@ pub struct PythonStateV1 {
     pub runs: Vec<PythonRunV1>,
     /// Why the chain of frames ends.
     pub end: FrameChainEnd,
+    /// What it does with the GIL; absent where that is not known.
+    pub gil: Option<GilState>,
+    /// Whether it collects garbage; absent where one of the interpreter's threads does and which is not known.
+    pub gc_collecting: Option<bool>,
+    /// Whether it may run Python code; absent before 3.13.
+    pub attachment: Option<Attachment>,
 }
 
 /// One Python frame.
