@@ -5,7 +5,7 @@
 use anyhow::{Context, Result, ensure};
 use nix::sys::signal::Signal;
 use pyst_tests::{
-    Interpreter, Report, Scenario, Target, Thread, expected, gcore_and_whether_whole, grab, has_program, interpreters,
+    Interpreter, Report, Scenario, Target, expected, gcore_and_whether_whole, grab, has_program, interpreters,
     kernel_core, kernel_cores_are_files, missing, report_of,
 };
 use std::ffi::OsStr;
@@ -214,7 +214,7 @@ fn from_gcore(case: &Case, interpreter: &Interpreter, core: &Path, target: &Targ
     report.agrees_with(target.account())?;
     ensure!(report.json["process"]["signal"].is_null(), "taken on demand, yet: {}", report.json["process"]["signal"]);
     if case.whole {
-        same_frames(interpreter, seen, &report)?;
+        report.has_frames_of(seen, interpreter)?;
     }
     is_core(&report, target)
 }
@@ -234,7 +234,7 @@ fn from_kernel_core(case: &Case, interpreter: &Interpreter, target: &mut Target,
     let report = report(case, interpreter, &arguments)?;
     report.agrees_with(target.account())?;
     if case.whole {
-        same_frames(interpreter, seen, &report)?;
+        report.has_frames_of(seen, interpreter)?;
     }
     is_core(&report, target)?;
     ensure!(report.json["process"]["signal"]["number"] == 6 || report.json["process"]["signal"] == "SIGABRT");
@@ -259,33 +259,6 @@ fn analyse_leniently(snapshot: &[u8]) -> Result<Report> {
     let pipeline = pyst_tests::Pipeline::from_snapshot_only(&["--format", "json", "--all-threads"]);
     let outputs = pipeline.run(snapshot)?;
     Report::parse(&outputs.last().context("no output")?.stdout)
-}
-
-/// A core of a process that sleeps has the very frames, native ones too, that the living process had.
-fn same_frames(interpreter: &Interpreter, live: &Report, core: &Report) -> Result<()> {
-    for thread in live.threads() {
-        // The state of an interpreter that is idle may belong to no thread.
-        let Some(tid) = thread.tid() else { continue };
-        let (live, core) = (comparable(interpreter, &thread), comparable(interpreter, &core.thread(tid)?));
-        for (live, core) in live.iter().zip(&core) {
-            ensure!(live == core, "thread {tid}: live {live:?}, core {core:?}");
-        }
-        ensure!(live.len() == core.len(), "thread {tid}: live {} frames, core {}", live.len(), core.len());
-    }
-    Ok(())
-}
-
-/// The frames without what a core cannot tell: when its process started, and so whether a source file is newer; and in which
-/// root it ran, and so where the source is.
-fn comparable(interpreter: &Interpreter, thread: &Thread<'_>) -> Vec<String> {
-    let mut frames = thread.frames();
-    for frame in frames.iter_mut().filter_map(|frame| frame.as_object_mut()) {
-        frame.remove("source_newer");
-        if interpreter.root.is_some() {
-            frame.remove("source");
-        }
-    }
-    frames.iter().map(ToString::to_string).collect()
 }
 
 fn is_core(report: &Report, target: &Target) -> Result<()> {

@@ -24,6 +24,10 @@ pub struct GdbFrame {
     /// The functions inlined where it stands, and itself; innermost first.
     #[serde(default)]
     pub calls: Vec<GdbCall>,
+    /// The runs of Python functions of which the interpreter keeps something in this frame's part of the stack, each innermost first and with
+    /// `None` for what Python does not show: one run in an evaluation loop. `None` where no interpreter was named, or one that keeps nothing there.
+    #[serde(default)]
+    pub runs: Option<Vec<Vec<Option<String>>>>,
 }
 
 /// A call within a physical frame, as gdb finds it.
@@ -58,7 +62,8 @@ pub fn native_stacks(interpreter: &Interpreter, pid: u32) -> Result<BTreeMap<u32
         // The target's loader names libraries as it sees them; gdb would take this machine's own.
         gdb.arg("-iex").arg(format!("set sysroot {}", root.display())).arg(interpreter.host_exe());
     }
-    gdb.arg("-p").arg(pid.to_string());
+    let (major, minor) = interpreter.version;
+    gdb.arg("-p").arg(pid.to_string()).env("PYST_GDB_PYTHON", format!("{major}.{minor}"));
     stacks(gdb)
 }
 

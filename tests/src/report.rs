@@ -1,9 +1,11 @@
 //! The JSON of `pyst-fmt`, read as any consumer would: by the names in its schema, with no type of pyst's.
 
+use crate::interpreters::Interpreter;
 use crate::target::{Account, Dump};
 use anyhow::{Context, Result, bail, ensure};
 use serde::Deserialize;
 use serde_json::Value;
+use std::path::Path;
 use std::sync::OnceLock;
 
 /// One report.
@@ -108,6 +110,23 @@ impl Report {
         Ok(compared)
     }
 
+    /// Whether it has the very frames, native ones too, that `live` had: what a core of a process that sleeps has.
+    ///
+    /// # Errors
+    /// They are not; the first difference is told.
+    pub fn has_frames_of(&self, live: &Report, interpreter: &Interpreter) -> Result<()> {
+        for thread in live.threads() {
+            // The state of an interpreter that is idle may belong to no thread.
+            let Some(tid) = thread.tid() else { continue };
+            let (live, core) = (comparable(interpreter, &thread), comparable(interpreter, &self.thread(tid)?));
+            for (live, core) in live.iter().zip(&core) {
+                ensure!(live == core, "thread {tid}: live {live:?}, core {core:?}");
+            }
+            ensure!(live.len() == core.len(), "thread {tid}: live {} frames, core {}", live.len(), core.len());
+        }
+        Ok(())
+    }
+
     /// The same against faulthandler's account, which knows idents instead of tids.
     ///
     /// # Errors
@@ -123,6 +142,25 @@ impl Report {
         }
         Ok(())
     }
+}
+
+/// The frames without what a core cannot tell: when its process started, and so whether a source file is newer; and in which
+/// root it ran, and so where files are.
+fn comparable(interpreter: &Interpreter, thread: &Thread<'_>) -> Vec<String> {
+    let mut frames = thread.frames();
+    for frame in frames.iter_mut().filter_map(|frame| frame.as_object_mut()) {
+        frame.remove("source_newer");
+        if let Some(root) = &interpreter.root {
+            frame.remove("source");
+            let path = frame.get("module").and_then(Value::as_str).map(Path::new);
+            if let Some(inside) =
+                path.and_then(|path| path.strip_prefix(root).ok()).map(|path| Path::new("/").join(path))
+            {
+                frame.insert("module".to_owned(), inside.to_string_lossy().into());
+            }
+        }
+    }
+    frames.iter().map(ToString::to_string).collect()
 }
 
 /// Whether `value` is `number`: one that may pass 2^53 is a string in JSON, and an address has `0x`.

@@ -24,7 +24,7 @@ fn open(module: &Module, search: &Search) -> Option<ElfFile> {
     let build_id = module.build_id.as_ref()?;
     let path = Path::new(OsStr::from_bytes(&module.path.0));
     let same = |path: &Path| open_path(path).filter(|file| file.build_id() == Some(build_id.0.as_slice()));
-    let others = || search.candidates(path, Some(&build_id.0)).iter().find_map(|other| same(other));
+    let others = || search.candidates(path, Some(&build_id.0)).find_map(|other| same(&other));
     let file = same(path).or_else(others)?;
     let companion = |path: &Path| {
         let mut places = search.companions(path);

@@ -1,7 +1,8 @@
 //! An extension module in C++: its functions lie between the Python functions that call them and that they call, with their
 //! names demangled, overloads told apart by their parameters, and lines and inlined functions where there is debug information.
 
-use super::{Between, check_between, check_threads, text};
+use super::cores;
+use super::oracle::{Between, check_between, check_threads, text};
 use anyhow::{Context, Result, ensure};
 use pyst_tests::{
     GdbFrame, Interpreter, Report, Scenario, Target, build, has_program, interpreters, native_stacks, report_of, run,
@@ -55,7 +56,7 @@ fn check(interpreter: &Interpreter, include: &Path, option: &str) -> Result<()> 
     let mut with_path = interpreter.clone();
     with_path.env.push(("PYTHONPATH".to_owned(), interpreter.inside(folder.path()).into()));
 
-    let target = Target::start(&with_path, "extension_calls.py", &[])?;
+    let mut target = Target::start(&with_path, "extension_calls.py", &[])?;
     let report = report_of([target.pid().to_string()])?;
     report.agrees_with(target.account())?;
     ensure!(report.codes().is_empty(), "diagnostics: {}", report.json["diagnostics"]);
@@ -74,7 +75,8 @@ fn check(interpreter: &Interpreter, include: &Path, option: &str) -> Result<()> 
         oracle.get(&target.pid()).context("gdb does not know the thread")?,
         target.pid(),
         option == "-g",
-    )
+    )?;
+    cores::have_the_same_stacks(interpreter, &mut target, &report)
 }
 
 /// The extension's frames have the files and lines that gdb has, those inlined too.

@@ -1,7 +1,8 @@
 //! Python calls from code that a JIT compiled. 3.15 keeps frame pointers in it, and tells gdb of it. In 3.14 nothing says how to
 //! unwind it: gdb makes frames up, so that the account alone tells what the outer frames are.
 
-use super::{check_between, check_threads, lossy_report, text};
+use super::oracle::{check_between, check_threads, text};
+use super::{cores, lossy_report};
 use anyhow::{Context, Result, ensure};
 use pyst_tests::{Interpreter, Scenario, Target, has_program, interpreters, native_stacks, report_of};
 use serde_json::Value;
@@ -30,7 +31,7 @@ fn python_that_is_called_by_compiled_code() {
 
 /// gdb follows the compiled code, and so does pyst; it lies between the Python functions.
 fn check_whole(interpreter: &Interpreter) -> Result<()> {
-    let target = Target::start(interpreter, SCRIPT, &[])?;
+    let mut target = Target::start(interpreter, SCRIPT, &[])?;
     let report = report_of([target.pid().to_string()])?;
     report.agrees_with(target.account())?;
     ensure!(report.codes().is_empty(), "diagnostics: {}", report.json["diagnostics"]);
@@ -38,13 +39,14 @@ fn check_whole(interpreter: &Interpreter) -> Result<()> {
     ensure!(check_threads(interpreter, &target, &report, &oracle, false)? == 0, "frames have no place");
     // The name is gdb's, for what Python tells it of.
     let named = Interpreter { stripped: false, ..interpreter.clone() };
-    check_between(&named, &report, &oracle, ("outer", &["py::jit:executor"], "key"))
+    check_between(&named, &report, &oracle, ("outer", &["py::jit:executor"], "key"))?;
+    cores::have_the_same_stacks(interpreter, &mut target, &report)
 }
 
 /// The native stack ends at the compiled code, and says so. The run inside of it has its place; the one that called it is shown
 /// as all there is outside, and said to have none.
 fn check_cut_off(interpreter: &Interpreter) -> Result<()> {
-    let target = Target::start(interpreter, SCRIPT, &[])?;
+    let mut target = Target::start(interpreter, SCRIPT, &[])?;
     let report = lossy_report(&target)?;
     report.agrees_with(target.account())?;
     let thread = report.thread(target.pid())?;
@@ -73,5 +75,5 @@ fn check_cut_off(interpreter: &Interpreter) -> Result<()> {
     let expected: Vec<String> = gdb.iter().rev().take(pcs.len()).map(|frame| format!("{:#x}", frame.pc)).collect();
     ensure!(pcs == expected, "native frames {pcs:?}, gdb has {expected:?}");
     ensure!(thread.native_frames()[0]["module"] == Value::Null, "the outermost frame is in a module");
-    Ok(())
+    cores::have_the_same_stacks(interpreter, &mut target, &report)
 }

@@ -1,6 +1,7 @@
 //! numpy, installed from PyPI into the cache of the tests: Python calls numpy, which calls Python, three times over.
 
-use super::{check_between, check_threads};
+use super::cores;
+use super::oracle::{check_between, check_threads};
 use anyhow::{Context, Result, ensure};
 use pyst_tests::{Interpreter, Scenario, Target, cache, has_program, interpreters, native_stacks, report_of, run};
 use std::path::PathBuf;
@@ -26,7 +27,7 @@ fn numpy_that_calls_back() {
 }
 
 fn check(interpreter: &Interpreter) -> Result<()> {
-    let target = Target::start(interpreter, "numpy_calls.py", &[])?;
+    let mut target = Target::start(interpreter, "numpy_calls.py", &[])?;
     let report = report_of([target.pid().to_string()])?;
     report.agrees_with(target.account())?;
     ensure!(report.codes().is_empty(), "diagnostics: {}", report.json["diagnostics"]);
@@ -37,7 +38,8 @@ fn check(interpreter: &Interpreter) -> Result<()> {
     let operation: &[&str] = &["PyUFunc_OO_O"];
     check_between(&named, &report, &oracle, ("add", operation, "__add__"))?;
     check_between(&named, &report, &oracle, ("add", &["ufunc_generic_fastcall"], "__add__"))?;
-    check_between(&named, &report, &oracle, ("_vectorize_call", &["ufunc_generic_fastcall"], "add"))
+    check_between(&named, &report, &oracle, ("_vectorize_call", &["ufunc_generic_fastcall"], "add"))?;
+    cores::have_the_same_stacks(interpreter, &mut target, &report)
 }
 
 /// The interpreter with numpy on its path.
