@@ -85,14 +85,33 @@ pub fn native_stacks_of_process(pid: u32, core: Option<&Path>) -> Result<BTreeMa
 /// # Errors
 /// gdb fails.
 pub fn native_stacks_of_core(program: &str, exe: &Path, core: &Path) -> Result<BTreeMap<u32, Vec<GdbFrame>>> {
-    let mut gdb = gdb();
-    if program != "gdb" {
-        let arguments: Vec<_> = gdb.get_args().map(ToOwned::to_owned).collect();
-        gdb = Command::new(program);
-        gdb.args(arguments);
-    }
+    let mut gdb = gdb_called(program);
     gdb.args(["-iex", "set backtrace past-main on"]).arg(exe).arg(core);
     stacks(gdb)
+}
+
+/// The same of a core in which gdb does not find the files itself: each with what lies between its addresses and those in memory.
+///
+/// # Errors
+/// gdb fails.
+pub fn native_stacks_of_core_with(
+    program: &str,
+    files: &[(String, u64)],
+    core: &Path,
+) -> Result<BTreeMap<u32, Vec<GdbFrame>>> {
+    let mut gdb = gdb_called(program);
+    gdb.args(["-iex", "set backtrace past-main on", "-iex", "set auto-solib-add off", "-core"]).arg(core);
+    for (file, bias) in files {
+        gdb.arg("-ex").arg(format!("add-symbol-file {file} -o {bias:#x}"));
+    }
+    stacks(gdb)
+}
+
+fn gdb_called(program: &str) -> Command {
+    let gdb = gdb();
+    let mut called = Command::new(program);
+    called.args(gdb.get_args());
+    called
 }
 
 fn build_id(library: &Path) -> Result<String> {

@@ -10,6 +10,7 @@
 #![allow(clippy::unwrap_used, clippy::expect_used, clippy::indexing_slicing, clippy::panic)]
 
 mod children;
+mod core_notes;
 mod cores;
 mod framehop;
 mod gdb;
@@ -21,9 +22,12 @@ mod target;
 mod tools;
 
 pub use children::{Child, Output, run, run_with_input, wait_until};
+pub use core_notes::{completed_core, note_of_files, note_of_signatures};
 pub use cores::{gcore, gcore_and_whether_whole, kernel_core, kernel_cores_are_files};
 pub use framehop::framehop_stack;
-pub use gdb::{GdbCall, GdbFrame, native_stacks, native_stacks_of_core, native_stacks_of_process};
+pub use gdb::{
+    GdbCall, GdbFrame, native_stacks, native_stacks_of_core, native_stacks_of_core_with, native_stacks_of_process,
+};
 pub use interpreters::{Interpreter, cache, expected, interpreters, missing, representatives};
 pub use outcome::Scenario;
 pub use program::{Program, build};

@@ -2,10 +2,12 @@
 
 mod callee;
 mod record;
+mod signing;
 mod trampoline;
 
 pub(crate) use callee::follows_call;
 pub(crate) use record::makes_record;
+pub(crate) use signing::pass_over_signing;
 pub(crate) use trampoline::{interrupted, is_at as is_trampoline};
 
 use crate::registers::RegisterSet;

@@ -4,6 +4,7 @@
 //! pointer to its CIE is set to point there. The section's base is such that the FDE keeps its svma, so its pc-relative
 //! pointers stay right. A live file and a snapshot go through the same code.
 
+use crate::aarch64::pass_over_signing;
 use crate::machine::Machine;
 use crate::registers::COUNT;
 use gimli::{
@@ -89,6 +90,11 @@ pub(crate) fn compile(entry: &CfiEntry, svma: Svma, machine: Machine, scratch: &
     point_to_cie(&mut bytes, fde, entry.section)?;
     let base = entry.fde_svma.0.wrapping_sub(fde as u64);
     let bases = BaseAddresses::default().set_eh_frame(base);
+    if let (Machine::Aarch64 { .. }, Some(start)) = (machine, instructions(&bytes, fde, &bases, entry.section))
+        && let Some(entry) = bytes.get_mut(fde..)
+    {
+        pass_over_signing(entry, start);
+    }
     if entry.section == CfiSection::DEBUG_FRAME {
         let mut section = DebugFrame::new(&bytes, LittleEndian);
         section.set_address_size(ADDRESS_SIZE);
@@ -100,6 +106,31 @@ pub(crate) fn compile(entry: &CfiEntry, svma: Svma, machine: Machine, scratch: &
         section.set_vendor(machine.vendor());
         evaluate(&section, &bases, fde, svma, machine, scratch)
     }
+}
+
+/// Where the instructions of the FDE at `fde` start, from there.
+fn instructions(bytes: &[u8], fde: usize, bases: &BaseAddresses, section: CfiSection) -> Option<usize> {
+    let is_64_bit = bytes.get(fde..)?.starts_with(&[0xff; 4]);
+    let (length, narrow, wide) = if is_64_bit { (12usize, 4usize, 8usize) } else { (4, 4, 4) };
+    if section == CfiSection::DEBUG_FRAME {
+        // A pointer to the CIE and two addresses.
+        return Some(length + wide + 2 * usize::from(ADDRESS_SIZE));
+    }
+    let section = EhFrame::new(bytes, LittleEndian);
+    let cie = section.cie_from_offset(bases, 0.into()).ok()?;
+    let size = match cie.fde_address_encoding().map_or(0, |encoding| encoding.0 & 0x0f) {
+        0x00 | 0x04 | 0x0c => 8,
+        0x02 | 0x0a => 2,
+        0x03 | 0x0b => 4,
+        _ => return None,
+    };
+    let at = length + narrow + 2 * size;
+    if cie.augmentation().is_none() {
+        return Some(at);
+    }
+    // Its own augmentation: a length and that many bytes. Longer ones than a pointer to a table of handlers there are none.
+    let own = bytes.get(fde.checked_add(at)?).filter(|own| **own < 0x80)?;
+    Some(at + 1 + usize::from(*own))
 }
 
 /// Sets the CIE pointer of the FDE at `fde` to the start of `bytes`.

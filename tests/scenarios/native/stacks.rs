@@ -17,7 +17,7 @@ pub(crate) fn lacks(scenario: &Scenario, programs: &[&str]) -> bool {
     missing.is_some()
 }
 
-pub(super) fn same_frames(thread: &Thread<'_>, gdb: &[GdbFrame]) -> Result<()> {
+pub(crate) fn same_frames(thread: &Thread<'_>, gdb: &[GdbFrame]) -> Result<()> {
     let expected: Vec<u64> = gdb.iter().map(|frame| frame.pc).collect();
     ensure!(
         pcs(thread) == expected,
