@@ -10,10 +10,10 @@ use std::process::Command;
 use tempfile::TempDir;
 
 /// An interpreter whose runtime is in a file of its own, in a folder that goes away with it.
-struct Private {
-    interpreter: Interpreter,
+pub(crate) struct Private {
+    pub(crate) interpreter: Interpreter,
     /// The file: the shared library, or the executable where that has it all.
-    file: PathBuf,
+    pub(crate) file: PathBuf,
     /// What the file was copied from.
     original: PathBuf,
     _folder: TempDir,
@@ -21,7 +21,7 @@ struct Private {
 
 impl Private {
     /// A copy of `interpreter` with the file that has the runtime changed by `edit`.
-    fn of(interpreter: &Interpreter, edit: impl Fn(&mut [u8])) -> Result<Private> {
+    pub(crate) fn of(interpreter: &Interpreter, edit: impl Fn(&mut [u8])) -> Result<Private> {
         let folder = tempfile::Builder::new().prefix("pyst-build-").tempdir()?;
         let mut copy = interpreter.clone();
         let library = library_of(interpreter);
@@ -41,7 +41,7 @@ impl Private {
 }
 
 /// The shared library that has an interpreter's runtime; `None` where the executable has it.
-fn library_of(interpreter: &Interpreter) -> Option<PathBuf> {
+pub(crate) fn library_of(interpreter: &Interpreter) -> Option<PathBuf> {
     let folder = interpreter.exe.parent()?.parent()?.join("lib");
     let is_it = |path: &PathBuf| {
         let name = path.file_name().unwrap_or_default().to_string_lossy().into_owned();
@@ -53,7 +53,7 @@ fn library_of(interpreter: &Interpreter) -> Option<PathBuf> {
 }
 
 /// One interpreter of each version, of those outside of chroots that nothing was done to yet.
-fn plain() -> impl Iterator<Item = &'static Interpreter> {
+pub(crate) fn plain() -> impl Iterator<Item = &'static Interpreter> {
     interpreters().iter().filter(|one| one.root.is_none() && !one.is_variant())
 }
 
@@ -64,7 +64,7 @@ fn without_section_headers(file: &mut [u8]) {
 }
 
 /// The note is there, and no build-id any more: its type is one that nobody knows.
-fn without_build_id(file: &mut [u8]) {
+pub(crate) fn without_build_id(file: &mut [u8]) {
     let note = b"\x04\0\0\0\x14\0\0\0\x03\0\0\0GNU\0";
     while let Some(at) = file.windows(note.len()).position(|bytes| bytes == note) {
         file[at + 8] = 0x77;

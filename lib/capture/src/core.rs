@@ -17,7 +17,6 @@ use crate::{Options, nanoseconds};
 use file::{CoreFile, Segment};
 use files::CoreFiles;
 use notes::{FileNote, Notes, SignalNote, ThreadNote};
-use pyst_memory::Memory;
 use pyst_snapshot::payload::{
     Arch, Blocking, Capture, CaptureSource, Diagnostic, Map, ModuleFile, Process, Severity, Signal, Stack, Thread,
 };
@@ -249,11 +248,4 @@ fn stack_at(sp: Address, thread_pointer: Option<Address>, maps: &[Map]) -> Optio
     let mapping = up_to_top(maps::find(maps, sp)?.range, sp, thread_pointer);
     let start = Address(sp.0.saturating_sub(RED_ZONE)).max(mapping.start);
     Some(Stack { mapping, read: Range { start, end: mapping.end }, truncated: false })
-}
-
-/// What of the memory a core has at `range`'s start, up to `limit` bytes.
-fn first_bytes(memory: &dyn Memory, at: Address, limit: usize) -> Option<Vec<u8>> {
-    let mut bytes = vec![0; limit];
-    memory.read(at, &mut bytes).ok()?;
-    Some(bytes)
 }

@@ -11,6 +11,7 @@
 mod core;
 mod error;
 mod finish;
+mod identity;
 mod live;
 mod modules;
 mod registers;

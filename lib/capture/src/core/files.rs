@@ -1,10 +1,10 @@
 //! The files that were mapped when a core was dumped: still there, replaced, or gone.
 //!
 //! By default a core holds the first page of each mapped ELF file. Its build-id and segments say whether the file that has
-//! that path now is the same. What cannot be checked is used with a warning only if it is older than the core.
+//! that path now is the same ([`identity`]). What cannot be checked is used with a warning only if it is older than the core.
 
 use super::file::CoreFile;
-use super::first_bytes;
+use crate::identity::{self, Comparison};
 use crate::modules::{Finder, FoundFile, build_id_in_memory, open_regular};
 use pyst_elf::{ElfFile, Search};
 use pyst_snapshot::payload::{Diagnostic, Map, ModuleFile, Severity};
@@ -13,10 +13,8 @@ use std::ffi::OsStr;
 use std::fs::File;
 use std::io::ErrorKind;
 use std::os::unix::ffi::OsStrExt;
-use std::os::unix::fs::{FileExt, MetadataExt};
+use std::os::unix::fs::MetadataExt;
 use std::path::{Path, PathBuf};
-
-const PAGE: usize = 4096;
 
 /// Finds the mapped files of one core.
 pub(crate) struct CoreFiles<'a> {
@@ -29,15 +27,6 @@ pub(crate) struct CoreFiles<'a> {
     pub(crate) exe_address: Option<Address>,
     pub(crate) captured_at_ns: i64,
     pub(crate) search: &'a Search,
-}
-
-/// How a file compares with what the core holds of it.
-enum Comparison {
-    Same,
-    /// The core holds nothing to compare.
-    Unknown,
-    /// In words.
-    Different(String),
 }
 
 impl Finder for CoreFiles<'_> {
@@ -128,45 +117,15 @@ impl CoreFiles<'_> {
         }
     }
 
+    /// What the core holds nothing of to compare is taken for different if it was changed later.
     fn compare(&self, file: File, maps: &[Map]) -> Result<(Comparison, ElfFile), pyst_elf::ElfError> {
-        let mut own_page = vec![0; PAGE];
-        let own_page = file.read_exact_at(&mut own_page, 0).is_ok().then_some(own_page);
         let modified = file.metadata()?;
         let modified = modified.mtime().saturating_mul(1_000_000_000).saturating_add(modified.mtime_nsec());
-        let file = ElfFile::open(file)?;
-        let page =
-            maps.first().filter(|map| map.offset == 0).and_then(|map| first_bytes(self.core, map.range.start, PAGE));
-        let Some(page) = page else {
-            let comparison = if modified <= self.captured_at_ns {
-                Comparison::Unknown
-            } else {
-                Comparison::Different("it was changed after the core was written".to_owned())
-            };
-            return Ok((comparison, file));
-        };
-        let mapped = ElfFile::from_bytes(page.clone())?;
-        let comparison = match (mapped.build_id(), file.build_id()) {
-            // strip and patchelf keep the build-id while they change the rest.
-            (Some(then), Some(now)) if then == now => {
-                if mapped.load_segments() == file.load_segments() {
-                    Comparison::Same
-                } else {
-                    Comparison::Different("its build-id is the same, but not its segments".to_owned())
-                }
+        Ok(match identity::compare(file, maps, self.core)? {
+            (Comparison::Unknown, file) if modified > self.captured_at_ns => {
+                (Comparison::Different("it was changed after the core was written".to_owned()), file)
             }
-            (Some(then), now) => Comparison::Different(format!(
-                "its build-id is {}, that of the one mapped {}",
-                now.map_or_else(|| "none".to_owned(), hex),
-                hex(then)
-            )),
-            // The build-id lies outside of the first page, or there is none.
-            (None, _) if own_page.is_some_and(|own| own == page) => Comparison::Same,
-            (None, _) => Comparison::Different("its first page is another".to_owned()),
-        };
-        Ok((comparison, file))
+            compared => compared,
+        })
     }
-}
-
-fn hex(bytes: &[u8]) -> String {
-    bytes.iter().map(|byte| format!("{byte:02x}")).collect()
 }

@@ -2,17 +2,19 @@
 //!
 //! `/proc/PID/maps` shows a path as the reader's root sees it in a plain chroot, and as the target's sees it in another
 //! mount namespace; the file may be deleted, or another one may have its name by now. So several ways lead to a file, and
-//! only the very inode that is mapped counts, or else the same build-id: some file systems (btrfs, overlays) show another
-//! device in maps than `stat` does.
+//! only the very inode that is mapped counts, or else one that proves to be the same ([`identity`]): some file systems (btrfs,
+//! overlays) show another device in maps than `stat` does, and the user may know where a deleted file is to be had.
 
 use super::memory::LiveMemory;
 use super::procfs::Proc;
+use crate::identity::{self, Comparison};
 use crate::modules::{Finder, FoundFile, build_id_in_memory, open_regular};
 use pyst_elf::{ElfFile, Search};
 use pyst_snapshot::Bytes;
-use pyst_snapshot::payload::{Map, ModuleFile};
+use pyst_snapshot::payload::{Diagnostic, Map, ModuleFile, Severity};
 use std::ffi::OsStr;
 use std::fs::File;
+use std::io::ErrorKind;
 use std::os::unix::ffi::OsStrExt;
 use std::os::unix::fs::MetadataExt;
 use std::path::{Path, PathBuf};
@@ -41,11 +43,7 @@ impl Finder for LiveFiles<'_> {
         if let Some(file) = self.open_mapped(first) {
             return opened(file, ModuleFile::DELETED, path);
         }
-        let (other, status) = self.open_by_build_id(&path.0, maps);
-        match other {
-            Some(file) => FoundFile { status, file: Some(file), path, complaint: None },
-            None => FoundFile { status, file: None, path, complaint: None },
-        }
+        self.open_another(path, maps)
     }
 
     /// As the target sees it, and as we do.
@@ -75,28 +73,43 @@ impl LiveFiles<'_> {
         open_regular(&self.proc.path("exe")).ok().filter(|file| is_exe || is_inode_of(file, map))
     }
 
-    /// A file of that name with the build-id of the one that is mapped, or why there is none.
-    fn open_by_build_id(&self, path: &[u8], maps: &[Map]) -> (Option<ElfFile>, ModuleFile) {
-        let mut status = ModuleFile::MISSING;
-        for candidate in self.in_roots(path) {
+    /// A file of that name that proves to be the one that is mapped, where the target has it or where the user says, or why there is
+    /// none. Of a file that the user's folders have and that is another one, the user is told.
+    fn open_another(&self, path: Bytes, maps: &[Map]) -> FoundFile {
+        let mut found = FoundFile { status: ModuleFile::MISSING, file: None, path, complaint: None };
+        let mapped = build_id_in_memory(maps, self.memory);
+        let name = Path::new(OsStr::from_bytes(&found.path.0)).to_owned();
+        let near = self.in_roots(&found.path.0).into_iter().map(|candidate| (candidate, false));
+        let named = self.search.candidates(&name, mapped.as_deref()).map(|candidate| (candidate, true));
+        for (candidate, is_named) in near.chain(named) {
             let file = match open_regular(&candidate) {
                 Ok(file) => file,
-                Err(error) if error.kind() == std::io::ErrorKind::NotFound => continue,
+                Err(error) if error.kind() == ErrorKind::NotFound => continue,
                 Err(_) => {
-                    status = ModuleFile::UNREADABLE;
+                    found.status = ModuleFile::UNREADABLE;
                     continue;
                 }
             };
-            let mapped = build_id_in_memory(maps, self.memory);
-            match ElfFile::open(file) {
-                Ok(file) if mapped.is_some() && file.build_id() == mapped.as_deref() => {
-                    return (Some(file), ModuleFile::FOUND);
+            match identity::compare(file, maps, self.memory) {
+                Ok((Comparison::Same, file)) => {
+                    return FoundFile { status: ModuleFile::FOUND, file: Some(file), complaint: None, ..found };
                 }
-                Ok(_) => status = ModuleFile::MISMATCHED,
-                Err(_) => status = ModuleFile::UNREADABLE,
+                Ok((Comparison::Unknown, _)) => found.status = ModuleFile::MISMATCHED,
+                Ok((Comparison::Different(how), _)) => {
+                    found.status = ModuleFile::MISMATCHED;
+                    if is_named && found.complaint.is_none() {
+                        let message = format!(
+                            "{} is not the file that the process has mapped from {}: {how}; it was not used",
+                            candidate.display(),
+                            found.path.escaped()
+                        );
+                        found.complaint = Some(Diagnostic::new(Severity::WARNING, "file-mismatch", message));
+                    }
+                }
+                Err(_) => found.status = ModuleFile::UNREADABLE,
             }
         }
-        (None, status)
+        found
     }
 }
 
