@@ -40,8 +40,10 @@ pub(crate) fn generate(root: &Path) -> Result<String> {
     let codes: BTreeSet<&str> = sources.iter().flat_map(|(_, source)| enums(source)).map(|(name, _)| name).collect();
     let mut text = format!("{by_hand}\n\n{MARKER}\n");
     for (payload, source) in &sources {
-        write!(text, "\n## Payload: {payload}, version 1\n")?;
-        for (name, rows) in structs(source) {
+        let structs = structs(source);
+        let newest = structs.iter().filter_map(|(name, _)| version(name)).max().unwrap_or(1);
+        write!(text, "\n## Payload: {payload}, version {newest}\n")?;
+        for (name, rows) in structs {
             write!(text, "\n### {name}\n\n| field | type | what |\n|---|---|---|\n")?;
             for row in rows {
                 writeln!(text, "| {} | {} | {} |", row.name, wire_type(&row.value, &codes), row.doc)?;
@@ -76,8 +78,13 @@ fn structs(source: &str) -> Vec<(&str, Vec<Row>)> {
         },
     )
     .into_iter()
-    .filter(|(name, _)| name.ends_with("V1"))
+    .filter(|(name, _)| version(name).is_some())
     .collect()
+}
+
+/// The payload version in the name of a wire struct.
+fn version(name: &str) -> Option<u16> {
+    name.rsplit_once('V')?.1.parse().ok()
 }
 
 /// The open enums of a payload's source, in its order.

@@ -5,7 +5,7 @@
 
 use crate::layout::Layout;
 use pyst_memory::{Memory, MemoryExt};
-use pyst_snapshot::payload::{Attachment, GilState, Thread};
+use pyst_snapshot::payload::{Attachment, FoundRuntime, GilState, Thread};
 use pyst_snapshot::{Address, Range};
 
 /// No GIL is larger. CPython's have some 200 bytes.
@@ -19,11 +19,27 @@ const GC: u64 = 16 << 10;
 const FUTEX: u64 = 202;
 const FIRST_ARGUMENT: u16 = 5;
 
+/// Where a runtime is.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct Runtime {
+    pub(crate) address: Address,
+    /// Where the variable is that says which thread state has the GIL, in versions that have one.
+    pub(crate) current_state: Option<Address>,
+}
+
+impl From<&FoundRuntime> for Runtime {
+    fn from(found: &FoundRuntime) -> Runtime {
+        Runtime { address: found.address, current_state: found.current_state }
+    }
+}
+
 /// What an interpreter says of its locks.
 #[derive(Clone, Debug, Default)]
 pub(crate) struct Locks {
     /// Absent where it is not known where the GIL is, as before 3.7.
     gil: Option<Gil>,
+    /// The thread state that has the GIL, where a variable says so; null when none does.
+    current: Option<Address>,
     /// Whether its garbage is being collected.
     pub(crate) collecting: Option<bool>,
     /// The frame that made the collection start (3.15).
@@ -76,7 +92,8 @@ impl OwnWord {
 
 impl Locks {
     /// Of the interpreter at `interpreter` of the runtime at `runtime`.
-    pub(crate) fn read(layout: &Layout, runtime: Address, interpreter: Address, memory: &dyn Memory) -> Locks {
+    pub(crate) fn read(layout: &Layout, runtime: Runtime, interpreter: Address, memory: &dyn Memory) -> Locks {
+        let Runtime { address: runtime, current_state } = runtime;
         let offsets = &layout.offsets;
         let (gc, collector) = gc(layout, runtime, interpreter, memory);
         let stop = offsets.interpreter_stop.of(interpreter).and_then(|stop| offsets.stop_of_world.of(stop));
@@ -84,6 +101,7 @@ impl Locks {
             stop.filter(|_| layout.table.free_threaded).and_then(|stop| memory.read_array::<1>(stop).ok());
         Locks {
             gil: Gil::read(layout, runtime, interpreter, memory),
+            current: current_state.and_then(|place| memory.read_address(place).ok()),
             collecting: gc,
             collector,
             world_stopped: world_stopped.map(|[stopped]| stopped != 0),
@@ -92,11 +110,17 @@ impl Locks {
 
     /// The address of the thread state that holds the GIL; `None` when none does or it is not known.
     pub(crate) fn holder(&self) -> Option<Address> {
+        if let Some(current) = self.current {
+            return Some(current).filter(|current| !current.is_null());
+        }
         self.gil.filter(|gil| gil.enabled && gil.locked && gil.writer.is_none()).map(|gil| gil.last_holder)
     }
 
     /// What the state at `address`, which `thread` runs, does with the GIL.
     pub(crate) fn gil_state(&self, address: Address, word: OwnWord, thread: Option<&Thread>) -> Option<GilState> {
+        if self.current == Some(address) {
+            return Some(GilState::HOLDING);
+        }
         let gil = self.gil?;
         if !gil.enabled {
             return Some(GilState::NONE);
@@ -228,7 +252,8 @@ mod tests {
 
         fn locks(&self) -> Locks {
             let layout = self.fake.table.layout(self.fake.table.patches[0]);
-            Locks::read(&layout, self.fake.runtime, self.interpreter, &self.fake.image())
+            let runtime = Runtime { address: self.fake.runtime, current_state: None };
+            Locks::read(&layout, runtime, self.interpreter, &self.fake.image())
         }
 
         /// What a state does, whose thread sleeps on a futex at this address, if it does.
@@ -305,6 +330,24 @@ mod tests {
         for mut held in held().filter(|held| held.fake.table.free_threaded) {
             held.fake.put32(held.gil, held.fake.table.offsets.gil_enabled, 0);
             assert_eq!((held.does(0, None), held.locks().holder()), (Some(GilState::NONE), None));
+        }
+    }
+
+    #[test]
+    fn before_3_7_a_variable_says_who_has_the_gil() {
+        for table in tables().into_iter().filter(|table| table.offsets.gil_size.get().is_none()) {
+            let mut fake = Fake::new(table);
+            let interpreter = fake.interpreter(0);
+            let states = [fake.state(interpreter, 1, &[]), fake.state(interpreter, 2, &[])];
+            let variable = fake.allocate(8);
+            for (value, holder) in [(states[1], Some(states[1])), (Address(0), None)] {
+                fake.put(variable, Field(0), value.0);
+                let runtime = Runtime { address: fake.runtime, current_state: Some(variable) };
+                let locks = Locks::read(&table.layout(18), runtime, interpreter, &fake.image());
+                let does = |state| locks.gil_state(state, OwnWord::default(), Some(&thread(0, None)));
+                assert_eq!(locks.holder(), holder);
+                assert_eq!((does(states[0]), does(states[1])), (None, holder.map(|_| GilState::HOLDING)));
+            }
         }
     }
 

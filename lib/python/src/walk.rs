@@ -4,7 +4,7 @@ use crate::chain::{Chain, Cycles};
 use crate::doubts::doubts;
 use crate::frames::Frames;
 use crate::layout::{self, Field, Layout, Runs};
-use crate::locks::{Locks, OwnWord};
+use crate::locks::{Locks, OwnWord, Runtime};
 use crate::threads::{Claim, Runner, ThreadIndex};
 use pyst_memory::{Memory, MemoryExt, ReadError};
 use pyst_snapshot::payload::{
@@ -62,13 +62,13 @@ pub fn walk(runtime: &FoundRuntime, threads: &[Thread], memory: &dyn Memory) -> 
         let diagnostic = Diagnostic::new(Severity::LOSS, VERSION_UNKNOWN, message);
         return Walked { diagnostics: vec![diagnostic], ..Walked::default() };
     };
-    let mut walked = walk_by(&layout, runtime.address, threads, memory);
+    let mut walked = walk_by(&layout, runtime.into(), threads, memory);
     walked.diagnostics.extend(doubts(runtime, &layout, &walked.python, threads));
     walked
 }
 
-/// Walks the runtime at `address` by a layout.
-pub(crate) fn walk_by(layout: &Layout, address: Address, threads: &[Thread], memory: &dyn Memory) -> Walked {
+/// Walks a runtime by a layout.
+pub(crate) fn walk_by(layout: &Layout, runtime: Runtime, threads: &[Thread], memory: &dyn Memory) -> Walked {
     let mut walk = Walk {
         layout,
         memory,
@@ -80,7 +80,7 @@ pub(crate) fn walk_by(layout: &Layout, address: Address, threads: &[Thread], mem
         walked: Walked::default(),
         lost: 0,
     };
-    walk.runtime(address);
+    walk.runtime(runtime);
     walk.finish()
 }
 
@@ -161,7 +161,8 @@ struct Walk<'a> {
 }
 
 impl Walk<'_> {
-    fn runtime(&mut self, address: Address) {
+    fn runtime(&mut self, runtime: Runtime) {
+        let address = runtime.address;
         let head = match runtime_head(self.layout, address, self.memory) {
             Ok(head) => head,
             Err(error) => {
@@ -172,7 +173,7 @@ impl Walk<'_> {
         self.walked.python.phase = phase_of(self.layout, &head);
         let gil = self.layout.offsets.runtime_gil.of(address);
         self.keep(gil, self.layout.offsets.gil_size.get().unwrap_or(0));
-        self.interpreters(address, &head);
+        self.interpreters(runtime, &head);
         if self.layout.offsets.interpreter_id.get().is_none() {
             // Python does not number them. The main one, the oldest, comes last.
             for (id, interpreter) in (0..).zip(self.walked.python.interpreters.iter_mut().rev()) {
@@ -208,7 +209,7 @@ impl Walk<'_> {
         states.iter().map(|state| find(state).map_or(Runner::None, Runner::Thread)).collect()
     }
 
-    fn interpreters(&mut self, runtime: Address, head: &[u8]) {
+    fn interpreters(&mut self, runtime: Runtime, head: &[u8]) {
         let mut cycles = Cycles::default();
         let mut next = self.layout.offsets.runtime_interpreters_head.address(head).unwrap_or_default();
         while !next.is_null() {
@@ -227,7 +228,7 @@ impl Walk<'_> {
     }
 
     /// Adds an interpreter with its thread states; the next one's address.
-    fn interpreter(&mut self, runtime: Address, address: Address) -> Result<Address, ReadError> {
+    fn interpreter(&mut self, runtime: Runtime, address: Address) -> Result<Address, ReadError> {
         let offsets = &self.layout.offsets;
         let word = |field: Field| match field.of(address) {
             Some(place) => self.memory.read_u64(place),

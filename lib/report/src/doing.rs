@@ -19,11 +19,14 @@ pub(crate) struct Doings {
 impl Doings {
     /// Adds what the native stack of a thread says of its states, innermost first.
     pub(crate) fn add(&mut self, native: Option<&NativeStack>, states: &[&PythonState], names: &Names) {
-        let frames = native.into_iter().flat_map(|stack| &stack.frames);
-        let doing: Vec<Doing> = frames.flat_map(|frame| names.doing(frame)).collect();
+        let frames = native.map_or(&[][..], |stack| &stack.frames);
+        let doing: Vec<Doing> = frames.iter().flat_map(|frame| names.doing(frame)).collect();
         let Some(innermost) = states.first() else { return };
+        let takes_lock = |frame| names.doing(frame).any(|doing| doing == Doing::TakingLock);
+        let mut neighbours = frames.iter().zip(frames.iter().skip(1));
+        let loop_takes_lock = neighbours.any(|(inner, outer)| takes_lock(inner) && names.is_loop(outer));
         let gil = match () {
-            () if doing.contains(&Doing::TakingGil) => Some(GilState::WAITING),
+            () if loop_takes_lock || doing.contains(&Doing::TakingGil) => Some(GilState::WAITING),
             () if doing.contains(&Doing::DroppingGil) => Some(GilState::DROPPING),
             () => None,
         };

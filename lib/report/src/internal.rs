@@ -46,9 +46,12 @@ const CALLING: &[&str] = &[
     "vectorcall_*",
 ];
 
-/// What takes the GIL, and waits for it; what gives it away.
-const TAKING: &[u8] = b"take_gil";
+/// What takes the GIL, and waits for it: the one within the other. What gives it away.
+const TAKING: [&[u8]; 2] = [b"take_gil", b"PyEval_RestoreThread"];
 const DROPPING: &[u8] = b"drop_gil";
+
+/// What takes a lock.
+const TAKING_LOCK: &[u8] = b"PyThread_acquire_lock";
 
 /// What runs only while garbage is collected. Exact names: a user's `collect_rent` is none.
 const COLLECTING: &[&[u8]] = &[
@@ -68,6 +71,8 @@ pub(crate) enum Doing {
     TakingGil,
     /// Giving it away.
     DroppingGil,
+    /// Taking a lock. In 2.7 the GIL is one, which the evaluation loop itself takes.
+    TakingLock,
     /// Collecting garbage, if any is being collected.
     Collecting,
 }
@@ -75,8 +80,9 @@ pub(crate) enum Doing {
 /// What the function with this symbol does that a reader asks for.
 pub(crate) fn doing(symbol: &[u8]) -> Option<Doing> {
     match base(symbol) {
-        TAKING => Some(Doing::TakingGil),
+        symbol if TAKING.contains(&symbol) => Some(Doing::TakingGil),
         DROPPING => Some(Doing::DroppingGil),
+        TAKING_LOCK => Some(Doing::TakingLock),
         symbol if COLLECTING.contains(&symbol) => Some(Doing::Collecting),
         _ => None,
     }

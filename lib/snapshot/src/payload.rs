@@ -93,11 +93,31 @@ macro_rules! first_version {
             }
 
             fn decode(version: u16, bytes: &[u8]) -> Result<Self, crate::payload::PayloadError> {
-                let kind = Self::KIND;
                 match version {
-                    1 => crate::wire::decode(bytes)
-                        .map_err(|source| crate::payload::PayloadError::Malformed { kind, source }),
-                    found => Err(crate::payload::PayloadError::NewerVersion { kind, found, newest: Self::VERSION }),
+                    1 => crate::payload::decode_as::<Self, Self>(bytes),
+                    found => Err(crate::payload::newer_version::<Self>(found)),
+                }
+            }
+        }
+    };
+}
+
+/// The same for the second version of a struct, which is made from the first.
+macro_rules! second_version {
+    ($first:ty, $payload:ty, $kind:ident) => {
+        impl crate::payload::Payload for $payload {
+            const KIND: crate::format::SectionKind = crate::format::SectionKind::$kind;
+            const VERSION: u16 = 2;
+
+            fn encode(&self) -> Result<Vec<u8>, crate::wire::WireError> {
+                crate::wire::encode(self)
+            }
+
+            fn decode(version: u16, bytes: &[u8]) -> Result<Self, crate::payload::PayloadError> {
+                match version {
+                    1 => crate::payload::decode_as::<Self, $first>(bytes).map(Self::from),
+                    2 => crate::payload::decode_as::<Self, Self>(bytes),
+                    found => Err(crate::payload::newer_version::<Self>(found)),
                 }
             }
         }
@@ -105,3 +125,13 @@ macro_rules! first_version {
 }
 
 use first_version;
+use second_version;
+
+/// Decodes the struct of one version of a payload.
+fn decode_as<P: Payload, V: serde::de::DeserializeOwned>(bytes: &[u8]) -> Result<V, PayloadError> {
+    crate::wire::decode(bytes).map_err(|source| PayloadError::Malformed { kind: P::KIND, source })
+}
+
+fn newer_version<P: Payload>(found: u16) -> PayloadError {
+    PayloadError::NewerVersion { kind: P::KIND, found, newest: P::VERSION }
+}

@@ -89,7 +89,8 @@ impl Search<'_> {
 
     /// Keeps a runtime if it is the best so far.
     pub(super) fn keep(&mut self, verdict: Verdict, found: FoundRuntime) {
-        let found = FoundRuntime { debug: self.debug(&found).or(found.debug), ..found };
+        let debug = self.debug(&found).or(found.debug);
+        let found = FoundRuntime { debug, current_state: self.current_state(&found), ..found };
         let better = self.best.as_ref().is_none_or(|(best, _)| verdict > *best);
         if verdict > Verdict::Invalid && better {
             self.best = Some((verdict, found));
@@ -101,6 +102,15 @@ impl Search<'_> {
         let file = (self.target.files)(ModuleId(found.module?))?;
         let has = |name: &str| file.symbol_named(name).is_some();
         if has("_Py_NegativeRefcount") { Some(true) } else { has("PyErr_Occurred").then_some(false) }
+    }
+
+    /// Where a Python that keeps no GIL in its runtime says who has it: a variable that it exports.
+    fn current_state(&self, found: &FoundRuntime) -> Option<Address> {
+        let module = ModuleId(found.module?);
+        let keeps_gil = layout::of_runtime(found, self.target.memory)?.offsets.gil_size.get().is_some();
+        let file = (self.target.files)(module).filter(|_| !keeps_gil)?;
+        let svma = file.symbol_named("_PyThreadState_Current")?;
+        Some(svma.to_address(self.target.modules.get(module)?.bias))
     }
 
     /// What the runtime says of itself wins over all that can be known of its module.
@@ -164,5 +174,6 @@ pub(super) fn found(
         module: candidate.module.map(|id| id.0),
         layout: layout.map(|layout| layout.table.name.to_owned()).unwrap_or_default(),
         layout_source: layout.map_or(LayoutSource::default(), |layout| layout.source),
+        current_state: None,
     }
 }

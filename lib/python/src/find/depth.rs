@@ -2,6 +2,7 @@
 //! threads of the process.
 
 use crate::layout::Layout;
+use crate::locks::Runtime;
 use crate::object;
 use crate::walk;
 use pyst_memory::{Memory, MemoryExt};
@@ -27,7 +28,7 @@ pub(super) struct Depth {
 impl Depth {
     /// Walks from the runtime at `runtime`.
     pub(super) fn of(layout: &Layout, runtime: Address, memory: &dyn Memory) -> Depth {
-        let walked = walk::walk_by(layout, runtime, &[], memory);
+        let walked = walk::walk_by(layout, Runtime { address: runtime, current_state: None }, &[], memory);
         let is_whole = |end| matches!(end, FrameChainEnd::COMPLETE | FrameChainEnd::FRAME_LIMIT);
         let states = &walked.python.states;
         let cut = states.iter().filter(|state| !is_whole(state.end)).count();

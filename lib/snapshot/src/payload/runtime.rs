@@ -1,14 +1,14 @@
 //! `runtime`: the answer to "where is the Python runtime, and which is it?". Replay starts from it.
 
-use super::first_version;
+use super::second_version;
 use crate::address::Address;
 use crate::code::open_enum;
 use serde::{Deserialize, Serialize};
 
 /// The newest version of the payload.
-pub type Runtime = RuntimeV1;
+pub type Runtime = RuntimeV2;
 /// The newest version of a runtime that was found.
-pub type FoundRuntime = FoundRuntimeV1;
+pub type FoundRuntime = FoundRuntimeV2;
 
 open_enum!(
     /// What led to the runtime.
@@ -88,7 +88,66 @@ pub struct FoundRuntimeV1 {
     pub layout_source: LayoutSource,
 }
 
-impl FoundRuntimeV1 {
+/// The `runtime` payload, version 2: with what runs in Pythons without a runtime structure.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+pub struct RuntimeV2 {
+    /// The runtime; absent when the target is no Python, or none that could be found.
+    pub found: Option<FoundRuntimeV2>,
+    /// The steps that were tried, in order, each with what came of it, in words.
+    pub tried: Vec<String>,
+}
+
+/// A Python runtime.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+pub struct FoundRuntimeV2 {
+    /// Where `_PyRuntime` is; before 3.7, which has none, the variable `interp_head`.
+    pub address: Address,
+    /// `PY_VERSION_HEX`: 0x030d00f0 is 3.13.0 final. The patch byte is 0xff where only the minor version is known.
+    pub version_hex: u32,
+    /// `Py_GIL_DISABLED`.
+    pub free_threaded: bool,
+    /// `Py_DEBUG`, where known.
+    pub debug: Option<bool>,
+    /// What led to the runtime.
+    pub found_by: RuntimeFoundBy,
+    /// What told the version.
+    pub version_found_by: VersionFoundBy,
+    /// The module that holds the runtime: an index into `modules`.
+    pub module: Option<u32>,
+    /// The layout table used, by its name: `3.11.2`.
+    pub layout: String,
+    /// Where the layout comes from.
+    pub layout_source: LayoutSource,
+    /// Before 3.7, where the variable `_PyThreadState_Current` is: the thread state that has the GIL, or null.
+    pub current_state: Option<Address>,
+}
+
+impl From<RuntimeV1> for RuntimeV2 {
+    fn from(RuntimeV1 { found, tried }: RuntimeV1) -> RuntimeV2 {
+        RuntimeV2 { found: found.map(FoundRuntimeV2::from), tried }
+    }
+}
+
+impl From<FoundRuntimeV1> for FoundRuntimeV2 {
+    fn from(old: FoundRuntimeV1) -> FoundRuntimeV2 {
+        let FoundRuntimeV1 { address, version_hex, free_threaded, debug, found_by, .. } = old;
+        let FoundRuntimeV1 { version_found_by, module, layout, layout_source, .. } = old;
+        FoundRuntimeV2 {
+            address,
+            version_hex,
+            free_threaded,
+            debug,
+            found_by,
+            version_found_by,
+            module,
+            layout,
+            layout_source,
+            current_state: None,
+        }
+    }
+}
+
+impl FoundRuntimeV2 {
     /// Whether the patch release is known.
     #[must_use]
     pub fn has_patch(&self) -> bool {
@@ -109,7 +168,7 @@ impl FoundRuntimeV1 {
     }
 }
 
-first_version!(RuntimeV1, RUNTIME);
+second_version!(RuntimeV1, RuntimeV2, RUNTIME);
 
 #[cfg(test)]
 mod tests {
@@ -117,7 +176,7 @@ mod tests {
 
     #[test]
     fn versions_read_as_python_writes_them() {
-        let version = |version_hex| FoundRuntimeV1 { version_hex, ..FoundRuntimeV1::default() }.version();
+        let version = |version_hex| FoundRuntimeV2 { version_hex, ..FoundRuntimeV2::default() }.version();
         assert_eq!(version(0x030d_00f0), "3.13.0");
         assert_eq!(version(0x030e_00c2), "3.14.0rc2");
         assert_eq!(version(0x030b_ff00), "3.11");
