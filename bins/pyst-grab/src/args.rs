@@ -46,6 +46,14 @@ pub struct Args {
     #[arg(long, conflicts_with = "python_only")]
     pub debug_info: bool,
 
+    /// Take along arguments and locals of Python frames
+    #[arg(long)]
+    pub locals: bool,
+
+    /// Read no more than BYTES of the process for arguments and locals; K and M may follow the number
+    #[arg(long, value_name = "BYTES", requires = "locals", value_parser = bytes, default_value = "4M")]
+    pub locals_limit: u64,
+
     /// Search all memory for the Python runtime, if it is not where it should be
     #[arg(long)]
     pub exhaustive: bool,
@@ -65,6 +73,19 @@ pub struct Args {
     /// Say how the runtime was found, how long the process was stopped, and how large the snapshot is
     #[arg(short, long)]
     pub verbose: bool,
+}
+
+/// A number of bytes: `4M`.
+fn bytes(text: &str) -> Result<u64, String> {
+    /// What is kept of a process travels in one snapshot, and is held in memory.
+    const LARGEST: u64 = 256 << 20;
+    let (digits, unit) = match text.as_bytes().last() {
+        Some(b'k' | b'K') => (text.get(..text.len() - 1).unwrap_or_default(), 1 << 10),
+        Some(b'm' | b'M') => (text.get(..text.len() - 1).unwrap_or_default(), 1 << 20),
+        _ => (text, 1),
+    };
+    let number = digits.parse::<u64>().ok().and_then(|number| number.checked_mul(unit));
+    number.filter(|number| *number <= LARGEST).ok_or_else(|| "a number of bytes up to 256M is wanted".to_owned())
 }
 
 const NOTHING: &str = "nothing to capture: give a process id or a core file";
@@ -126,6 +147,12 @@ mod tests {
         assert_eq!(target(&["./core"]).unwrap(), Target::Core { core: "./core".into(), exe: None });
         assert_eq!(target(&["core.7", "py"]).unwrap(), Target::Core { core: "core.7".into(), exe: Some("py".into()) });
         assert_eq!(target(&["--core", "7", "py"]).unwrap(), Target::Core { core: "7".into(), exe: Some("py".into()) });
+    }
+
+    #[test]
+    fn limits_are_bytes() {
+        assert_eq!(["0", "12", "3k", "4M"].map(|text| bytes(text).unwrap()), [0, 12, 3072, 4 << 20]);
+        assert!(["", "M", "-1", "1G", "257M", "99999999999999999999M", "é"].iter().all(|text| bytes(text).is_err()));
     }
 
     #[test]

@@ -25,6 +25,7 @@ pub fn run(args: &Args) -> anyhow::Result<Exit> {
         source: !args.no_source,
         debug_info: args.debug_info,
         exhaustive: args.exhaustive,
+        locals: args.locals.then_some(args.locals_limit),
         search: Arc::new(search(&args.search)),
         stop_limit: Duration::from_millis(args.stop_limit),
         ..Options::default()

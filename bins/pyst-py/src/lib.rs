@@ -5,7 +5,7 @@ mod args;
 pub use args::Args;
 
 use pyst_cli::{Exit, run_stage};
-use pyst_python::walk_snapshot;
+use pyst_python::{variables_of_snapshot, walk_snapshot};
 use pyst_snapshot::Snapshot;
 use pyst_snapshot::payload::{Diagnostic, FoundRuntime, Python, Runtime, Severity, Stage};
 
@@ -25,7 +25,16 @@ fn add_python(snapshot: &mut Snapshot, verbose: bool) -> Vec<Diagnostic> {
         if verbose {
             describe(snapshot, &python);
         }
-        if let Err(error) = snapshot.replace(&python) {
+        let variables = variables_of_snapshot(snapshot, &python);
+        let replaced = snapshot.replace(&python);
+        let replaced = match variables {
+            Some((variables, said)) => {
+                diagnostics.extend(said);
+                replaced.and_then(|()| snapshot.replace(&variables))
+            }
+            None => replaced,
+        };
+        if let Err(error) = replaced {
             diagnostics.push(Diagnostic::new(Severity::FAILURE, "too-large", error.to_string()));
         }
     }

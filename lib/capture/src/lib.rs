@@ -54,6 +54,8 @@ pub struct Options {
     pub source: bool,
     /// Record lines and inlined functions of native frames.
     pub debug_info: bool,
+    /// Take arguments and locals of Python frames along, for which no more than this many bytes are read.
+    pub locals: Option<u64>,
     /// Search for the runtime in all memory, if it is not where it should be.
     pub exhaustive: bool,
     /// Where files are looked for that are not where they were.
@@ -69,6 +71,7 @@ impl Default for Options {
             python_only: false,
             source: true,
             debug_info: false,
+            locals: None,
             exhaustive: false,
             search: Arc::default(),
             stop_limit: Duration::from_millis(100),
@@ -120,6 +123,8 @@ fn capture_section(options: &Options) -> Capture {
         given("no-source", !options.source, "true"),
         given("debug-info", options.debug_info, "true"),
         given("exhaustive", options.exhaustive, "true"),
+        given("locals", options.locals.is_some(), "true"),
+        given("locals-limit", options.locals.is_some(), &options.locals.unwrap_or_default().to_string()),
     ];
     Capture {
         tool: options.tool.clone(),

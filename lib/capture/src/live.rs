@@ -3,6 +3,7 @@
 mod copy;
 mod files;
 mod leads;
+mod locals;
 mod look;
 pub(crate) mod maps;
 mod memory;
@@ -136,7 +137,8 @@ struct Taken {
 }
 
 fn expected_copy(look: &Look) -> Copy {
-    let predicted: u64 = look.prediction.iter().map(|range| range.len()).sum();
+    let locals = look.locals.iter().flat_map(|locals| locals.ranges());
+    let predicted: u64 = look.prediction.iter().chain(locals).map(|range| range.len()).sum();
     Copy::expecting(look.living, predicted + EXPECTED_STACK * look.threads.len() as u64)
 }
 
@@ -168,6 +170,8 @@ fn stop_once(pid: u32, look: &Look, options: &Options) -> Result<Taken, CaptureE
         prediction: look.prediction.clone(),
         resident: look.resident(),
         runtime: look.runtime.found.clone(),
+        locals: look.locals.clone(),
+        pagemap: File::open(look.proc.path("pagemap")).ok(),
         stacks: !options.python_only,
         limit: options.stop_limit,
         copy: copy.clone(),
@@ -206,7 +210,15 @@ fn stop_once(pid: u32, look: &Look, options: &Options) -> Result<Taken, CaptureE
 fn take_running(pid: u32, look: &Look, tracer: u32) -> Result<Taken, CaptureError> {
     let copy = expected_copy(look);
     let captured_at = SystemTime::now();
-    stop::read_all(&copy, &[], look.prediction.clone(), look.runtime.found.as_ref(), &look.maps);
+    let pagemap = File::open(look.proc.path("pagemap")).ok();
+    let ask = stop::Ask {
+        prediction: look.prediction.clone(),
+        runtime: look.runtime.found.clone(),
+        locals: look.locals.clone(),
+        maps: Arc::clone(&look.maps),
+        pagemap,
+    };
+    stop::read_all(&copy, &[], &ask);
     if copy.bytes() == 0 && Proc::of(pid).stat().is_none_or(|stat| stat.is_zombie()) {
         return Err(CaptureError::Exited { pid });
     }

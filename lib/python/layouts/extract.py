@@ -5,7 +5,7 @@
 
 ELF is an executable or a libpython with debug information (or that information itself, split off), and modules of the
 same build for what is only in those. gdb, with its Python, reads it; nothing of it is run. Only what generate.py's FIELDS
-name is written, so a table made from it can be checked line by line.
+and OBJECT_FIELDS name is written, so a table made from it can be checked line by line.
 """
 
 import json
@@ -20,11 +20,12 @@ STRUCTURES = "PYST_STRUCTURES"
 
 
 def wanted():
-    """The structures that FIELDS name, each with the paths of the fields in it."""
-    places = [generate.PLACE.fullmatch(place) for _, places, _ in generate.FIELDS for place in places]
-    stated = [path for _, _, path in generate.FIELDS if path]
+    """The structures that FIELDS and OBJECT_FIELDS name, each with the paths of the fields in it."""
+    fields = generate.FIELDS + generate.OBJECT_FIELDS
+    places = [generate.PLACE.fullmatch(place) for _, places, _ in fields for place in places]
+    stated = [path for _, _, path in fields if path]
     paths = {"_Py_DebugOffsets": sorted(set(stated))}
-    for name, _, path in (place.groups() for place in places if place):
+    for name, _, path, _ in (place.groups() for place in places if place):
         paths.setdefault(name, [])
         if path and path not in paths[name]:
             paths[name].append(path)

@@ -20,8 +20,8 @@ import sys
 VERSIONS = {
     (2, 7): "PYTHON_2_7",
     (3, 6): "PYTHON_3_6",
-    (3, 7): "PYTHON_3_6",
-    (3, 8): "PYTHON_3_6",
+    (3, 7): "PYTHON_3_7",
+    (3, 8): "PYTHON_3_7",
     (3, 9): "PYTHON_3_9",
     (3, 10): "PYTHON_3_10",
     (3, 11): "PYTHON_3_11",
@@ -46,7 +46,7 @@ SUFFIXES = {"Release": "", "Jit": "-jit", "Debug": "-debug"}
 # The field's name in `Offsets`; where it is, the first of several that exists; where `_Py_DebugOffsets` states it.
 # `.` is a field's offset, `#` a field's or (alone) a structure's size, `:` a bit field's first bit in the word that it is
 # part of: free-threaded builds have a whole byte before the others. `=` is a number for releases that have none
-# of the places before it.
+# of the places before it, `+` after a place a number to add.
 RUNTIME, INTERPRETER, THREAD = "_PyRuntimeState", "PyInterpreterState", "PyThreadState"
 THREAD_IMPL, CFRAME, FRAME = "_PyThreadStateImpl", "_PyCFrame", "_PyInterpreterFrame"
 GIL = "_gil_runtime_state"
@@ -153,18 +153,129 @@ FIELDS = [
     ("text_wide_length", ["PyCompactUnicodeObject.wstr_length"], None),
     ("type_name", ["PyTypeObject.tp_name"], "type_object.tp_name"),
 ]
-PLACE = re.compile(r"(\w+)([.#:])(.*)")
+
+# The same for what values are shown by: fields that are where they are in every release of a minor version. What is
+# `PyObject#+N` lies N bytes behind an object's header by a structure of CPython's C files, of which no header or
+# debug information tells in every build; each of those is checked against the size that the type itself states.
+TYPE, HEAP_TYPE, KEYS = "PyTypeObject", "PyHeapTypeObject", "PyDictKeysObject"
+OBJECT_FIELDS = [
+    ("object_size", ["PyObject#"], "pyobject.size"),
+    ("object_items", ["PyVarObject.ob_size"], None),
+    ("type_size", [f"{TYPE}#"], None),
+    ("type_basic_size", [f"{TYPE}.tp_basicsize"], None),
+    ("type_item_size", [f"{TYPE}.tp_itemsize"], None),
+    ("type_flags", [f"{TYPE}.tp_flags"], "type_object.tp_flags"),
+    ("type_members", [f"{TYPE}.tp_members"], None),
+    ("type_base", [f"{TYPE}.tp_base"], None),
+    ("type_dict", [f"{TYPE}.tp_dict"], None),
+    ("type_dict_offset", [f"{TYPE}.tp_dictoffset"], None),
+    ("type_qualname", [f"{HEAP_TYPE}.ht_qualname"], None),
+    ("type_cached_keys", [f"{HEAP_TYPE}.ht_cached_keys"], "heap_type_object.ht_cached_keys"),
+    ("type_module", [f"{HEAP_TYPE}.ht_module"], None),
+    ("type_heap_size", [f"{HEAP_TYPE}#"], None),
+    ("int_machine", ["PyIntObject.ob_ival"], None),
+    ("int_tag", ["_longobject.long_value.lv_tag"], "long_object.lv_tag"),
+    ("int_digits", ["_longobject.long_value.ob_digit", "_longobject.ob_digit"], "long_object.ob_digit"),
+    ("float_value", ["PyFloatObject.ob_fval"], "float_object.ob_fval"),
+    ("complex_value", ["PyComplexObject.cval"], None),
+    ("bytearray_start", ["PyByteArrayObject.ob_start", "PyByteArrayObject.ob_bytes"], None),
+    # unicode of Python 2; `sys` says how wide its characters are.
+    ("interpreter_sys", [f"{INTERPRETER}.sysdict"], None),
+    ("unicode_length", ["PyUnicodeObject.length"], None),
+    ("unicode_data", ["PyUnicodeObject.str"], None),
+    ("list_items", ["PyListObject.ob_item"], "list_object.ob_item"),
+    ("tuple_items", ["PyTupleObject.ob_item"], "tuple_object.ob_item"),
+    ("dict_used", ["PyDictObject.ma_used"], None),
+    ("dict_fill", ["PyDictObject.ma_fill"], None),
+    ("dict_mask", ["PyDictObject.ma_mask"], None),
+    ("dict_table", ["PyDictObject.ma_table"], None),
+    ("dict_keys", ["PyDictObject.ma_keys"], "dict_object.ma_keys"),
+    ("dict_values", ["PyDictObject.ma_values"], "dict_object.ma_values"),
+    ("keys_size", [f"{KEYS}.dk_size"], None),
+    ("keys_log2_size", [f"{KEYS}.dk_log2_size"], None),
+    ("keys_log2_index_bytes", [f"{KEYS}.dk_log2_index_bytes"], None),
+    ("keys_kind", [f"{KEYS}.dk_kind"], None),
+    ("keys_entries", [f"{KEYS}.dk_nentries"], None),
+    ("keys_indices", [f"{KEYS}.dk_indices"], None),
+    ("values_capacity", ["PyDictValues.capacity"], None),
+    ("values_size", ["PyDictValues.size"], None),
+    ("values_valid", ["PyDictValues.valid"], None),
+    ("values_first", ["PyDictValues.values"], None),
+    ("set_fill", ["PySetObject.fill"], None),
+    ("set_used", ["PySetObject.used"], "set_object.used"),
+    ("set_mask", ["PySetObject.mask"], "set_object.mask"),
+    ("set_table", ["PySetObject.table"], "set_object.table"),
+    ("cell_value", ["PyCellObject.ob_ref"], None),
+    ("slice_start", ["PySliceObject.start"], None),
+    ("slice_stop", ["PySliceObject.stop"], None),
+    ("slice_step", ["PySliceObject.step"], None),
+    # rangeobject: start, stop, step, length.
+    ("range_start", ["PyObject#+0"], None),
+    ("exception_args", ["PyBaseExceptionObject.args"], None),
+    ("module_dict", ["PyModuleObject.md_dict"], None),
+    ("module_name", ["PyModuleObject.md_name"], None),
+    ("function_name", ["PyFunctionObject.func_qualname", "PyFunctionObject.func_name"], None),
+    ("method_function", ["PyMethodObject.im_func"], None),
+    ("method_self", ["PyMethodObject.im_self"], None),
+    ("builtin_definition", ["PyCFunctionObject.m_ml"], None),
+    ("builtin_self", ["PyCFunctionObject.m_self"], None),
+    ("generator_name", ["PyGenObject.gi_qualname"], None),
+    ("generator_code", ["PyGenObject.gi_code"], None),
+    ("weakref_object", ["PyWeakReference.wr_object"], None),
+    ("proxy_mapping", ["mappingproxyobject.mapping"], None),
+    ("deque_left_block", ["dequeobject.leftblock"], None),
+    ("deque_left_index", ["dequeobject.leftindex"], None),
+    ("deque_length", ["dequeobject.len", "dequeobject.ob_base.ob_size"], None),
+    ("deque_max_length", ["dequeobject.maxlen"], None),
+    # Blocks of items: Python 3 has the link to the left first, then 64 items.
+    ("deque_block_items", ["BLOCK.data", "=8"], None),
+    ("deque_block_size", ["BLOCK#data", "=512"], None),
+    ("deque_block_right", ["BLOCK.rightlink", "=520"], None),
+    ("deque_size", ["dequeobject#"], None),
+    ("defaultdict_factory", ["defdictobject.default_factory"], None),
+    ("defaultdict_size", ["defdictobject#"], None),
+    ("ordered_first", ["PyODictObject.od_first"], None),
+    ("ordered_size", ["PyODictObject#"], None),
+    # Up to 3.13.0; then a mutex of one byte.
+    ("lock_locked", ["lockobject.locked"], None),
+    ("lock_mutex", ["lockobject.lock"], None),
+    ("rlock_owner", ["rlockobject.rlock_owner"], None),
+    ("rlock_count", ["rlockobject.rlock_count"], None),
+    ("rlock_mutex", ["rlockobject.lock"], None),
+    ("rlock_thread", ["rlockobject.lock.thread"], None),
+    ("rlock_level", ["rlockobject.lock.level"], None),
+    # PyDateTime_*: a hash, then whether there is a time zone, then bytes; timedelta has three numbers after the hash.
+    ("date_zoned", ["PyObject#+8"], None),
+    ("date_data", ["PyObject#+9"], None),
+    ("delta_days", ["PyObject#+8"], None),
+    ("timezone_offset", ["PyObject#+0"], None),
+    ("timezone_name", ["PyObject#+8"], None),
+    # Instances of classes that do not derive from `object`, Python 2.
+    ("instance_class", ["PyInstanceObject.in_class"], None),
+    ("instance_dict", ["PyInstanceObject.in_dict"], None),
+    ("class_dict", ["PyClassObject.cl_dict"], None),
+    ("class_name", ["PyClassObject.cl_name"], None),
+    ("code_arguments", [f"{CODE}.co_argcount"], None),
+    ("code_keyword_arguments", [f"{CODE}.co_kwonlyargcount"], None),
+    ("code_fast_locals", [f"{CODE}.co_nlocals"], None),
+    ("code_local_variables", [f"{CODE}.co_varnames"], None),
+    ("code_cell_variables", [f"{CODE}.co_cellvars"], None),
+    ("code_free_variables", [f"{CODE}.co_freevars"], None),
+    ("frame_namespace", [f"{FRAME}.f_locals", f"{OBJECT}.f_locals"], None),
+    ("frame_globals", [f"{FRAME}.f_globals", f"{OBJECT}.f_globals"], None),
+]
+PLACE = re.compile(r"(\w+)([.#:])([^+]*)(?:\+(\d+))?")
 
 
 def value(structs, place):
     if place.startswith("="):
         return int(place[1:])
-    name, mark, path = PLACE.fullmatch(place).groups()
+    name, mark, path, more = PLACE.fullmatch(place).groups()
     structure = structs.get(name)
     if structure is None:
         return None
     if mark == "#" and not path:
-        return structure["size"]
+        return structure["size"] + int(more or 0)
     field = structure["fields"].get(path)
     if field is None:
         return None
@@ -174,20 +285,30 @@ def value(structs, place):
     return {".": field["offset"], "#": field["size"]}[mark]
 
 
-def offsets(structs):
+def offsets(structs, fields=FIELDS):
     """The offsets, or None where the entry lacks one that its siblings have: too little to walk by."""
     found = []
-    for name, places, _ in FIELDS:
+    for name, places, _ in fields:
         values = [value(structs, place) for place in places]
         found.append(next((v for v in values if v is not None), None))
     return tuple(found)
 
 
-def stated(structs):
+def stated(structs, fields=FIELDS):
     """Where `_Py_DebugOffsets` states each of them; None for a version without it."""
     if "_Py_DebugOffsets" not in structs:
         return None
-    return tuple(path and value(structs, f"_Py_DebugOffsets.{path}") for _, _, path in FIELDS)
+    return tuple(path and value(structs, f"_Py_DebugOffsets.{path}") for _, _, path in fields)
+
+
+def united(one, other):
+    """What two entries of a minor version know together of the fields that values are shown by. They must not differ."""
+    if one is None:
+        return other
+    for (name, *_), a, b in zip(OBJECT_FIELDS, one, other):
+        if None not in (a, b) and a != b:
+            sys.exit(f"{name} is at {a} and at {b} in releases of one minor version")
+    return tuple(b if a is None else a for a, b in zip(one, other))
 
 
 def rank(source):
@@ -204,6 +325,8 @@ def main():
     entries = [entry for path in sys.argv[1:] for entry in read(path)]
     by_key = {(e["version"], e["flavour"], e["source"]): e for e in entries if "structs" in e}
     tables = {}
+    objects = {}
+    objects_stated = {}
     for entry in sorted(entries, key=lambda e: rank(e["source"])):
         version = tuple(map(int, entry["version"].split(".")))
         if version[:2] not in VERSIONS or entry["flavour"] not in FLAVOURS:
@@ -215,15 +338,25 @@ def main():
         table = tables.setdefault(key, {"builds": set(), "origins": {}})
         table["builds"].add((flavour, version[2]))
         table["origins"].setdefault(entry["source"], set()).add(version[2])
+        kind = version[:2], free_threaded
+        objects[kind] = united(objects.get(kind), offsets(structs, OBJECT_FIELDS))
+        objects_stated.setdefault(kind, stated(structs, OBJECT_FIELDS))
 
     # Equal offsets are written once.
     pool = {}
 
-    def pooled(values):
+    def pooled(values, pool=pool, name="OFFSETS"):
         if values is None:
             return "None"
         number = pool.setdefault(values, len(pool))
-        return f"&OFFSETS_{number}"
+        return f"&{name}_{number}"
+
+    object_pool = {}
+
+    def objects_of(minor, free_threaded):
+        stated_values = objects_stated[minor, free_threaded]
+        stated_text = "None" if stated_values is None else f"Some({pooled(stated_values, object_pool, 'OBJECTS')})"
+        return pooled(objects[minor, free_threaded], object_pool, "OBJECTS"), stated_text
 
     def flavours(table):
         present = {flavour for flavour, _ in table["builds"]}
@@ -246,6 +379,7 @@ def main():
         names.add(name)
         origin = "; ".join(f"{s} ({', '.join(str(p) for p in sorted(v))})" for s, v in sorted(table["origins"].items()))
         stated_text = "None" if stated_values is None else f"Some({pooled(stated_values)})"
+        objects_text, objects_stated_text = objects_of(minor, free_threaded)
         rows.append((name, f"""Table {{
             name: "{name}",
             origin: "{origin}",
@@ -256,10 +390,13 @@ def main():
             semantics: &{VERSIONS[minor]},
             offsets: {pooled(offset_values)},
             stated: {stated_text},
+            objects: {objects_text},
+            objects_stated: {objects_stated_text},
         }},"""))
 
     print("//! Written by `layouts/generate.py`, not by hand: where CPython's structures have the fields that the walk names.")
     print()
+    print("use super::objects::Objects;")
     print("use super::offsets::{Field, Offsets};")
     print(f"use super::semantics::{{{', '.join(sorted(set(VERSIONS.values())))}}};")
     print("use super::{Flavour, Table};")
@@ -269,12 +406,13 @@ def main():
     for _, text in rows:
         print("    " + text)
     print("];")
-    for values, number in sorted(pool.items(), key=lambda item: item[1]):
-        print()
-        print(f"static OFFSETS_{number}: Offsets = Offsets {{")
-        for (name, _, _), number in zip(FIELDS, values):
-            print(f"    {name}: {'Field::ABSENT' if number is None else f'Field({number})'},")
-        print("};")
+    for kind, fields, contents in (("Offsets", FIELDS, pool), ("Objects", OBJECT_FIELDS, object_pool)):
+        for values, number in sorted(contents.items(), key=lambda item: item[1]):
+            print()
+            print(f"static {kind.upper()}_{number}: {kind} = {kind} {{")
+            for (name, _, _), value_here in zip(fields, values):
+                print(f"    {name}: {'Field::ABSENT' if value_here is None else f'Field({value_here})'},")
+            print("};")
 
 
 if __name__ == "__main__":

@@ -4,12 +4,14 @@
 //! table's offsets come from a compiler (see `layouts/generate.py`), and what a process states about itself
 //! (`_Py_DebugOffsets`, 3.13 and later) wins over every table, for distributors patch structures.
 
+mod objects;
 mod offsets;
 mod semantics;
 mod tables;
 
+pub(crate) use objects::Objects;
 pub(crate) use offsets::{Field, Offsets};
-pub(crate) use semantics::{Lines, Names, OwnLine, Runs, Semantics};
+pub(crate) use semantics::{Attributes, Lines, Names, OwnLine, Runs, Semantics, SplitOrder};
 
 use pyst_memory::{Memory, MemoryExt};
 use pyst_snapshot::Address;
@@ -58,6 +60,10 @@ pub(crate) struct Table {
     pub(crate) offsets: &'static Offsets,
     /// Where in `_Py_DebugOffsets` the process states them, for versions that have it.
     pub(crate) stated: Option<&'static Offsets>,
+    /// Where objects have what their values are made of.
+    pub(crate) objects: &'static Objects,
+    /// Where the process states that.
+    pub(crate) objects_stated: Option<&'static Objects>,
 }
 
 /// The layout of one runtime.
@@ -69,6 +75,8 @@ pub(crate) struct Layout {
     pub(crate) semantics: &'static Semantics,
     /// Where they are.
     pub(crate) offsets: Offsets,
+    /// Where objects have what their values are made of; none for a version that the table is not of.
+    pub(crate) objects: Option<Objects>,
     /// Where that is from.
     pub(crate) source: LayoutSource,
 }
@@ -77,7 +85,8 @@ impl Table {
     /// The layout by this table alone.
     pub(crate) fn layout(&'static self, patch: u8) -> Layout {
         let source = if self.patches.contains(&patch) { LayoutSource::TABLE } else { LayoutSource::NEAREST_TABLE };
-        Layout { table: self, semantics: self.semantics, offsets: *self.offsets, source }
+        let objects = Some(*self.objects);
+        Layout { table: self, semantics: self.semantics, offsets: *self.offsets, objects, source }
     }
 
     /// The layout that the runtime at `runtime` states, completed by this table; `None` where it does not state one, or
@@ -89,7 +98,9 @@ impl Table {
             return None;
         }
         let offsets = self.offsets.corrected(stated, &description)?;
-        Some(Layout { table: self, semantics: self.semantics, offsets, source: LayoutSource::SELF_DESCRIBED })
+        let objects = self.objects.corrected(self.objects_stated?, &description);
+        let source = LayoutSource::SELF_DESCRIBED;
+        Some(Layout { table: self, semantics: self.semantics, offsets, objects, source })
     }
 
     /// The layout that the runtime at `runtime` has by this table. Of a version that the table is not of, only what
@@ -110,7 +121,8 @@ impl Table {
             thread_chunk_top: Field::ABSENT,
             ..offsets
         };
-        Some(Layout { table: self, semantics: self.semantics, offsets, source: LayoutSource::SELF_DESCRIBED })
+        let source = LayoutSource::SELF_DESCRIBED;
+        Some(Layout { table: self, semantics: self.semantics, offsets, objects: None, source })
     }
 
     /// Whether it is of this minor version.

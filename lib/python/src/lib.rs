@@ -26,8 +26,11 @@ mod object;
 mod replay;
 mod text;
 mod threads;
+mod values;
+mod variables;
 mod walk;
 
 pub use find::{Target, find_runtime};
-pub use replay::{no_python, walk_snapshot};
+pub use replay::{no_python, variables_of_snapshot, walk_snapshot};
+pub use variables::variables;
 pub use walk::{Walked, walk};

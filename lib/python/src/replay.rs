@@ -1,8 +1,11 @@
 //! The walk over a snapshot: what `pyst-py` does.
 
+use crate::variables::variables;
 use crate::walk::{VERSION_UNKNOWN, Walked, walk};
 use pyst_memory::Image;
-use pyst_snapshot::payload::{Capture, Diagnostic, Payload, Python, Runtime, RuntimePhase, Severity, Threads};
+use pyst_snapshot::payload::{
+    Capture, Diagnostic, Payload, Python, Runtime, RuntimePhase, Severity, Threads, Variables,
+};
 use pyst_snapshot::{PayloadError, Snapshot};
 
 /// Walks the Python runtime that a snapshot holds; `None` where it holds none, or too little of it. The diagnostics say
@@ -39,6 +42,17 @@ pub fn walk_snapshot(snapshot: &Snapshot) -> (Option<Python>, Vec<Diagnostic>) {
     diagnostics.extend(walked);
     diagnostics.extend(phase(python.phase));
     (Some(python), diagnostics)
+}
+
+/// The arguments and locals of the frames that a snapshot's walk found, where the capture was asked for them.
+#[must_use]
+pub fn variables_of_snapshot(snapshot: &Snapshot, python: &Python) -> Option<(Variables, Vec<Diagnostic>)> {
+    let mut said = Vec::new();
+    let limit = section::<Capture>(snapshot, &mut said)?.locals()?;
+    let found = section::<Runtime>(snapshot, &mut said)?.found?;
+    // What is wrong with sections has been said by the walk.
+    let (memory, _) = Image::of_snapshot(snapshot);
+    Some(variables(&found, python, &memory, limit))
 }
 
 fn section<P: Payload>(snapshot: &Snapshot, diagnostics: &mut Vec<Diagnostic>) -> Option<P> {

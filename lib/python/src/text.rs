@@ -30,39 +30,72 @@ pub(crate) fn read(layout: &Layout, address: Address, memory: &dyn Memory) -> Re
     }
 }
 
-fn read_text(offsets: &Offsets, address: Address, memory: &dyn Memory) -> Result<Text, TextError> {
-    let no_text = || TextError::NoText(address);
-    let header_size = offsets.text_ascii_data.get().ok_or_else(no_text)?;
-    let header = memory.read_bytes(address, header_size, LONGEST)?;
-    let state = offsets.text_state.u32(&header).ok_or_else(no_text)?;
+/// Where a string has its characters.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) struct Located {
+    pub(crate) place: Place,
+    /// How many characters it has, where the header tells.
+    pub(crate) length: u64,
+    /// How many bytes each has: 1, 2 or 4.
+    pub(crate) kind: u32,
+    /// Whether it is all ASCII.
+    pub(crate) ascii: bool,
+}
+
+/// Where the characters are.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Place {
+    /// Behind the header.
+    Inside(Address),
+    /// Where a pointer says: what C code made before 3.12 with PyUnicode_FromUnicode, and instances of subclasses.
+    Pointer(Address),
+    /// Elsewhere, as many as a field outside the header says: a string that is not ready (3.11 and older), for C code has
+    /// made it of `wchar_t`, and nothing has asked for its characters yet.
+    Wide {
+        /// The characters.
+        data: Address,
+        /// Where their number is.
+        length: Address,
+    },
+}
+
+/// Where the string at `address`, whose header (the part that all strings have) is given, has its characters.
+pub(crate) fn locate(offsets: &Offsets, address: Address, header: &[u8]) -> Option<Located> {
+    let state = offsets.text_state.u32(header)?;
     let bits = |bit: Field, mask: u32| Some(state.checked_shr(u32::try_from(bit.get()?).ok()?)? & mask);
     if bits(offsets.text_kind_bit, 7) == Some(0) && offsets.text_wide_data.get().is_some() {
-        return read_wide(offsets, address, memory);
+        let data = offsets.text_wide_data.address(header).filter(|data| !data.is_null())?;
+        let place = Place::Wide { data, length: offsets.text_wide_length.of(address)? };
+        return Some(Located { place, length: 0, kind: 4, ascii: false });
     }
-    let length = offsets.text_length.u64(&header).ok_or_else(no_text)?;
-    let kind = bits(offsets.text_kind_bit, 7).filter(|kind| matches!(kind, 1 | 2 | 4)).ok_or_else(no_text)?;
-    let compact = bits(offsets.text_compact_bit, 1).ok_or_else(no_text)? == 1;
-    let ascii = bits(offsets.text_ascii_bit, 1).ok_or_else(no_text)? == 1;
-    let data = match (compact, ascii) {
-        (true, true) => offsets.text_ascii_data.of(address),
-        (true, false) => offsets.text_compact_data.of(address),
-        // What C code made before 3.12 with PyUnicode_FromUnicode, and instances of subclasses.
-        (false, _) => Some(memory.read_address(offsets.text_separate_data.of(address).ok_or_else(no_text)?)?),
+    let length = offsets.text_length.u64(header).filter(|length| *length < 1 << 48)?;
+    let kind = bits(offsets.text_kind_bit, 7).filter(|kind| matches!(kind, 1 | 2 | 4))?;
+    let compact = bits(offsets.text_compact_bit, 1)? == 1;
+    let ascii = bits(offsets.text_ascii_bit, 1)? == 1;
+    let place = match (compact, ascii) {
+        (true, true) => Place::Inside(offsets.text_ascii_data.of(address)?),
+        (true, false) => Place::Inside(offsets.text_compact_data.of(address)?),
+        (false, _) => Place::Pointer(offsets.text_separate_data.of(address)?),
     };
-    let data = data.ok_or_else(no_text)?;
+    Some(Located { place, length, kind, ascii })
+}
+
+fn read_text(offsets: &Offsets, address: Address, memory: &dyn Memory) -> Result<Text, TextError> {
+    let no_text = || TextError::NoText(address);
+    let header = memory.read_bytes(address, offsets.text_ascii_data.get().ok_or_else(no_text)?, LONGEST)?;
+    let Located { place, length, kind, .. } = locate(offsets, address, &header).ok_or_else(no_text)?;
+    let (data, length) = match place {
+        Place::Inside(data) => (data, length),
+        Place::Pointer(place) => (memory.read_address(place)?, length),
+        Place::Wide { data, .. } => {
+            let header_size = offsets.text_compact_data.get().ok_or_else(no_text)?;
+            let header = memory.read_bytes(address, header_size, LONGEST)?;
+            (data, offsets.text_wide_length.u64(&header).ok_or_else(no_text)?)
+        }
+    };
     let size = length.checked_mul(u64::from(kind)).ok_or_else(no_text)?;
     let bytes = memory.read_bytes(data, size, LONGEST)?;
     decode(bytes, kind).ok_or_else(no_text)
-}
-
-/// A string that is not ready (3.11 and older): C code has made it of `wchar_t`, and nothing has asked for its characters
-/// yet.
-fn read_wide(offsets: &Offsets, address: Address, memory: &dyn Memory) -> Result<Text, TextError> {
-    let no_text = || TextError::NoText(address);
-    let header = memory.read_bytes(address, offsets.text_compact_data.get().ok_or_else(no_text)?, LONGEST)?;
-    let data = offsets.text_wide_data.address(&header).filter(|data| !data.is_null()).ok_or_else(no_text)?;
-    let length = offsets.text_wide_length.u64(&header).and_then(|length| length.checked_mul(4)).ok_or_else(no_text)?;
-    decode(memory.read_bytes(data, length, LONGEST)?, 4).ok_or_else(no_text)
 }
 
 /// Bytes that are UTF-8 as a rule. Those that are not become what Python 3 makes of them in paths (`surrogateescape`), so

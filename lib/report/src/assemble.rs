@@ -147,6 +147,8 @@ struct Parts<'a> {
     thread: Option<&'a wire::Thread>,
     native: Option<&'a wire::NativeStack>,
     states: Vec<&'a wire::PythonState>,
+    /// The index of each of them among all states.
+    indices: Vec<u32>,
 }
 
 impl<'a> Parts<'a> {
@@ -160,18 +162,26 @@ impl<'a> Parts<'a> {
 fn threads(sections: &Sections) -> (Vec<Thread>, Vec<Problem>) {
     let names = Names::of_sections(sections);
     let mut known: BTreeMap<Tid, Parts> = BTreeMap::new();
-    let mut unknown = Vec::new();
+    let mut unknown: Vec<Parts> = Vec::new();
     for thread in &sections.threads.threads {
         known.entry(thread.tid).or_default().thread.get_or_insert(thread);
     }
     for stack in sections.native.iter().flat_map(|native| &native.stacks) {
         known.entry(stack.tid).or_default().native.get_or_insert(stack);
     }
-    for state in sections.python.iter().flat_map(|python| &python.states) {
-        match state.tid {
-            Some(tid) => known.entry(tid).or_default().states.push(state),
-            None => unknown.push(Parts { states: vec![state], ..Parts::default() }),
-        }
+    for (index, state) in (0..).zip(sections.python.iter().flat_map(|python| &python.states)) {
+        let parts = match state.tid {
+            Some(tid) => known.entry(tid).or_default(),
+            None => {
+                unknown.push(Parts::default());
+                match unknown.last_mut() {
+                    Some(parts) => parts,
+                    None => continue,
+                }
+            }
+        };
+        parts.states.push(state);
+        parts.indices.push(index);
     }
     let mut problems = Vec::new();
     let known = known.into_iter().map(|(tid, parts)| (Some(tid.0), parts));
@@ -228,9 +238,11 @@ fn thread(tid: Option<u32>, parts: &Parts, merged: &Merged, names: &Names, doing
                 frames.extend(native.get(frame).into_iter().flat_map(|frame| names.native(frame, runs_python)));
             }
             Entry::Python { state, frame, entry, placed_by } => {
-                let state = parts.states.get(state);
-                let frame = state.and_then(|state| Some((state.interpreter, state.frames.get(frame)?)));
-                frames.extend(frame.map(|(interpreter, frame)| names.python(interpreter, frame, entry, placed_by)));
+                let known = parts.states.get(state).zip(parts.indices.get(state));
+                let known = known.and_then(|(state, index)| Some((state, *index, state.frames.get(frame)?)));
+                frames.extend(known.map(|(state, index, wire)| {
+                    names.python(state.interpreter, wire, (index, frame), entry, placed_by)
+                }));
             }
         }
     }

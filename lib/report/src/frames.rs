@@ -10,6 +10,8 @@ use pyst_snapshot::payload as wire;
 use std::collections::HashMap;
 use std::sync::Arc;
 
+mod variables;
+
 /// The most bytes of a name or a source line that are shown. A frame takes some 50 bytes of a snapshot and names its
 /// function by number: without a limit a small snapshot could ask for terabytes of output.
 pub(crate) const MAX_TEXT: usize = 4096;
@@ -23,6 +25,8 @@ pub(crate) struct Names<'a> {
     codes: Vec<Code<'a>>,
     interpreters: Vec<(i64, Option<bool>)>,
     sources: HashMap<&'a Text, SourceFile>,
+    /// By index of state and of frame; none where they were not asked for.
+    variables: Option<HashMap<(u32, usize), &'a wire::FrameVariables>>,
     /// How many names, paths and lines are cut.
     pub(crate) cut: usize,
 }
@@ -80,6 +84,7 @@ impl<'a> Names<'a> {
                 .map(|i| (i.id, i.gc_collecting))
                 .collect(),
             sources: sources.map(|file| (&file.file, SourceFile::new(file, &mut texts))).collect(),
+            variables: sections.variables.as_ref().map(variables::by_frame),
             cut: texts.cut,
         }
     }
@@ -156,12 +161,15 @@ impl<'a> Names<'a> {
         &self,
         interpreter: u32,
         frame: &wire::PythonFrame,
+        place: (u32, usize),
         entry: bool,
         placed_by: Option<PlacedBy>,
     ) -> Frame {
         let code = self.codes.get(frame.code as usize);
         let source = code.and_then(|code| self.sources.get(code.file_key));
         let line = source.zip(frame.line).and_then(|(source, line)| source.lines.get(&line));
+        let bound = self.variables.as_ref().map(|variables| variables.get(&place).copied());
+        let (arguments, locals) = bound.map(variables::split).unzip();
         Frame::Python(PythonFrame {
             interpreter_id: self.interpreter(interpreter),
             function: code.map(|code| code.function.clone()),
@@ -175,6 +183,9 @@ impl<'a> Names<'a> {
             source_newer: line.and(source).and_then(|source| source.newer),
             entry,
             placed_by: placed_by.map(Word),
+            arguments,
+            locals,
+            variables_left_out: bound.map(|bound| bound.map_or(0, |bound| bound.more)),
         })
     }
 

@@ -9,7 +9,7 @@ use crate::words::{Decimal, Hex, Word};
 use pyst_snapshot::Tid;
 use pyst_snapshot::payload::{
     self as wire, Arch, Attachment, Blocking, CaptureSource, FoundBy, FrameChainEnd, GilState, LayoutSource,
-    RuntimeFoundBy, Severity, StackEnd, Stage, VersionFoundBy,
+    RuntimeFoundBy, Severity, StackEnd, Stage, ValueAbsence, VariableKind, VersionFoundBy,
 };
 use schemars::JsonSchema;
 use serde::Serialize;
@@ -247,6 +247,31 @@ pub struct PythonFrame {
     /// `order`, where only one place keeps the order of both; `unplaced` when its place is not known. Null when there are
     /// no native frames.
     pub placed_by: Option<Word<PlacedBy>>,
+    /// Its arguments that are bound, in the order of the signature; null when they were not asked for.
+    pub arguments: Option<Vec<Variable>>,
+    /// Its other variables that are bound: locals in the order in which the compiler met them, then those that inner
+    /// functions use, too, then those of outer functions; null when they were not asked for.
+    pub locals: Option<Vec<Variable>>,
+    /// How many more variables it has, of which nothing is said.
+    pub variables_left_out: Option<u32>,
+}
+
+/// An argument or a local variable.
+#[derive(Clone, Debug, PartialEq, Serialize, JsonSchema)]
+pub struct Variable {
+    /// Its name.
+    pub name: String,
+    /// What it is to its function: `argument`, `local`, `cell` (inner functions use it, too), `free` (of an outer function).
+    pub kind: Word<VariableKind>,
+    /// The type of its value, with the module unless that is `builtins`.
+    #[serde(rename = "type")]
+    pub type_name: Option<String>,
+    /// The value as `repr()` spells it, or in a short form; null when it is not known.
+    pub repr: Option<String>,
+    /// Whether the value has more than `repr` shows.
+    pub truncated: bool,
+    /// Why `repr` is null.
+    pub absent: Option<Word<ValueAbsence>>,
 }
 
 /// A call of native code.

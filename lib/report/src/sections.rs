@@ -3,6 +3,7 @@
 use crate::model::Diagnostic;
 use pyst_snapshot::payload::{
     self as wire, Capture, Diagnostics, Modules, Native, Process, Python, Runtime, Severity, Source, Stage, Threads,
+    Variables,
 };
 use pyst_snapshot::{Defect, Payload, PayloadError, Snapshot};
 
@@ -17,6 +18,7 @@ pub(crate) struct Sections {
     pub(crate) source: Source,
     pub(crate) native: Option<Native>,
     pub(crate) python: Option<Python>,
+    pub(crate) variables: Option<Variables>,
     pub(crate) diagnostics: Vec<Diagnostic>,
 }
 
@@ -43,6 +45,7 @@ impl Sections {
         sections.source = sections.decode(snapshot).unwrap_or_default();
         sections.native = sections.decode(snapshot);
         sections.python = sections.decode(snapshot);
+        sections.variables = sections.decode(snapshot);
         sections
     }
 

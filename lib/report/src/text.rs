@@ -12,6 +12,7 @@
 
 mod core;
 mod paint;
+mod variables;
 
 use crate::assemble::ends_early;
 use crate::model::{Frame, NativeFrame, PythonFrame, PythonState, Report, Thread};
@@ -143,14 +144,14 @@ impl Writer<'_> {
         write!(out, "    (Python) ")?;
         self.write_place(frame.file.as_deref(), frame.line, frame.function.as_deref(), out)?;
         writeln!(out)?;
-        let Some(source) = frame.source.as_deref().map(str::trim).filter(|source| !source.is_empty()) else {
-            return Ok(());
-        };
-        write!(out, "        {}", Safe(source))?;
-        if frame.source_newer == Some(true) {
-            write!(out, " {}", self.paint.note("[file changed since the process started]"))?;
+        if let Some(source) = frame.source.as_deref().map(str::trim).filter(|source| !source.is_empty()) {
+            write!(out, "        {}", Safe(source))?;
+            if frame.source_newer == Some(true) {
+                write!(out, " {}", self.paint.note("[file changed since the process started]"))?;
+            }
+            writeln!(out)?;
         }
-        writeln!(out)
+        variables::write(frame, self.paint, out)
     }
 
     fn write_native(&self, frame: &NativeFrame, out: &mut impl Write) -> io::Result<()> {

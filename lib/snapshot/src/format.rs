@@ -52,6 +52,8 @@ open_enum!(
         DIAGNOSTICS = 13, "diagnostics";
         /// Answers about lines and inlined functions.
         CALLS = 14, "calls";
+        /// Arguments and locals of Python frames, added by `pyst-py`.
+        VARIABLES = 15, "variables";
         /// Closes a snapshot; its payload is empty.
         END = 0xffff, "end";
     }

@@ -19,6 +19,7 @@ mod source;
 mod symbols;
 mod threads;
 mod unwind;
+mod variables;
 
 pub use calls::*;
 pub use capture::*;
@@ -34,6 +35,7 @@ pub use source::*;
 pub use symbols::*;
 pub use threads::*;
 pub use unwind::*;
+pub use variables::*;
 
 use crate::format::SectionKind;
 use crate::wire::WireError;

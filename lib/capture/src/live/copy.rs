@@ -30,10 +30,8 @@ pub(crate) struct Copy {
 struct Held {
     /// Set when the target runs again: nothing that is read from then on may be kept.
     closed: bool,
-    /// Set while what is missing may not be fetched.
-    no_fetching: bool,
-    /// Something was missing meanwhile.
-    missed: bool,
+    /// Set while what is missing may not be fetched: it is noted here.
+    missed: Option<Vec<Range>>,
     /// Set when the target was gone while it should have been read.
     vanished: bool,
     /// Buffers made before the stop, for the first batches.
@@ -141,13 +139,11 @@ impl Copy {
         }
     }
 
-    /// Does `work`, which reads from this copy, without fetching what is missing, and says whether anything was.
-    pub(crate) fn without_fetching<R>(&self, work: impl FnOnce() -> R) -> (R, bool) {
-        self.lock().no_fetching = true;
+    /// Does `work`, which reads from this copy, without fetching what is missing, and says what was.
+    pub(crate) fn without_fetching<R>(&self, work: impl FnOnce() -> R) -> (R, Vec<Range>) {
+        self.lock().missed = Some(Vec::new());
         let result = work();
-        let mut held = self.lock();
-        held.no_fetching = false;
-        (result, std::mem::take(&mut held.missed))
+        (result, self.lock().missed.take().unwrap_or_default())
     }
 
     /// Whether all of `ranges` is held.
@@ -264,8 +260,10 @@ impl Memory for Copy {
             let copied = self.lock().copy(at, rest);
             if copied == 0 {
                 let mut held = self.lock();
-                if held.no_fetching {
-                    held.missed = true;
+                if let Some(missed) = &mut held.missed {
+                    if let ReadError::Unreadable(range) = unreadable {
+                        missed.push(range);
+                    }
                     return Err(unreadable);
                 }
                 drop(held);

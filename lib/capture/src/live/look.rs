@@ -2,6 +2,7 @@
 
 use super::LIVE_ARCH;
 use super::files::LiveFiles;
+use super::locals::Locals;
 use super::maps;
 use super::memory::LiveMemory;
 use super::procfs::{Proc, Stat, Status, split_arguments};
@@ -41,6 +42,8 @@ pub(crate) struct Look {
     pub(crate) runtime: Runtime,
     /// What the walk is expected to read: ascending, disjoint, within mappings.
     pub(crate) prediction: Vec<Range>,
+    /// What arguments and locals are expected to be, if they are wanted.
+    pub(crate) locals: Option<Locals>,
 }
 
 pub(crate) fn look(pid: u32, options: &Options) -> Result<Look, CaptureError> {
@@ -67,13 +70,15 @@ pub(crate) fn look(pid: u32, options: &Options) -> Result<Look, CaptureError> {
     let finder = LiveFiles { proc: &proc, memory: &memory, exe, search: &options.search };
     let loaded = modules::load(&maps, &memory, &finder);
     let runtime = crate::find_runtime(&loaded, &maps, &memory, options);
-    let prediction = runtime.found.as_ref().map(|found| {
+    let walked = runtime.found.as_ref().map(|found| {
         let recorder = Recorder::new(&memory);
-        let _ = pyst_python::walk(found, &[], &recorder);
-        widen(&recorder.ranges(), &maps)
+        let walked = pyst_python::walk(found, &[], &recorder);
+        (found, walked.python, widen(&recorder.ranges(), &maps, SLACK))
     });
-    let prediction = prediction.unwrap_or_default();
-    Ok(Look { proc, living, status, process, threads, maps, loaded, runtime, prediction })
+    let locals = walked.as_ref().zip(options.locals);
+    let locals = locals.map(|((found, python, _), limit)| Locals::look(found, python, limit, &memory, &maps));
+    let prediction = walked.map(|(_, _, prediction)| prediction).unwrap_or_default();
+    Ok(Look { proc, living, status, process, threads, maps, loaded, runtime, prediction, locals })
 }
 
 impl Look {
@@ -83,7 +88,8 @@ impl Look {
             let sp = Address(self.proc.task(thread.tid.0).stack_pointer()?);
             Some(maps::find(&self.maps, sp)?.range.intersect(stop::top_of_stack(sp)))
         });
-        Resident::among(self.prediction.iter().copied().chain(stacks), &self.proc)
+        let locals = self.locals.iter().flat_map(|locals| locals.ranges().iter().copied());
+        Resident::among(self.prediction.iter().copied().chain(stacks).chain(locals), &self.proc)
     }
 
     /// Looks at the maps once more. A library that was loaded between the look and the stop may be on a stack; the other
@@ -206,11 +212,11 @@ fn check_architecture(pid: u32, proc: &Proc) -> Result<(), CaptureError> {
 }
 
 /// The ranges with slack, clipped to readable mappings: one byte that cannot be read ends a whole batch.
-fn widen(ranges: &[Range], maps: &[Map]) -> Vec<Range> {
+pub(crate) fn widen(ranges: &[Range], maps: &[Map], slack: u64) -> Vec<Range> {
     let mut wide = RangeSet::new();
     for range in ranges {
         let start = Address(range.start.0 & !(GRAIN - 1));
-        let end = range.end.0.saturating_add(SLACK).checked_next_multiple_of(GRAIN).unwrap_or(range.end.0);
+        let end = range.end.0.saturating_add(slack).checked_next_multiple_of(GRAIN).unwrap_or(range.end.0);
         wide.insert(Range { start, end: Address(end) });
     }
     let mut clipped = RangeSet::new();
@@ -235,12 +241,12 @@ mod tests {
             b"1000-2000 rw-p 00000000 00:00 0 \n2000-3000 ---p 00000000 00:00 0 \n3000-4000 rw-p 00000000 00:00 0 \n",
         );
         let range = |start, end| Range { start: Address(start), end: Address(end) };
-        assert_eq!(widen(&[range(0x1100, 0x1110)], &maps), [range(0x1100, 0x1340)]);
+        assert_eq!(widen(&[range(0x1100, 0x1110)], &maps, SLACK), [range(0x1100, 0x1340)]);
         assert_eq!(
-            widen(&[range(0x1f00, 0x1f10), range(0x3100, 0x3101)], &maps),
+            widen(&[range(0x1f00, 0x1f10), range(0x3100, 0x3101)], &maps, SLACK),
             [range(0x1f00, 0x2000), range(0x3100, 0x3340)]
         );
-        assert_eq!(widen(&[range(0x2100, 0x2101), range(0x9000, 0x9001)], &maps), []);
+        assert_eq!(widen(&[range(0x2100, 0x2101), range(0x9000, 0x9001)], &maps, SLACK), []);
     }
 
     #[test]

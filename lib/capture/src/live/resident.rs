@@ -28,7 +28,14 @@ pub(crate) struct Resident {
 impl Resident {
     /// What of `ranges` is in memory now; nothing where the kernel does not tell.
     pub(crate) fn among(ranges: impl IntoIterator<Item = Range>, proc: &Proc) -> Resident {
-        let Ok(pagemap) = File::open(proc.path("pagemap")) else { return Resident::default() };
+        match File::open(proc.path("pagemap")) {
+            Ok(pagemap) => Resident::by(&pagemap, ranges),
+            Err(_) => Resident::default(),
+        }
+    }
+
+    /// The same by a pagemap that is open.
+    pub(crate) fn by(pagemap: &File, ranges: impl IntoIterator<Item = Range>) -> Resident {
         let mut present = RangeSet::new();
         let mut left = MAX_PAGES;
         for range in ranges.into_iter().collect::<RangeSet>().rounded(PAGE).merged() {

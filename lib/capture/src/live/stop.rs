@@ -12,6 +12,7 @@
 use super::LIVE_ARCH;
 use super::copy::Copy;
 use super::leads::leads;
+use super::locals::Locals;
 use super::maps;
 use super::resident::Resident;
 use super::stack::stack_at;
@@ -66,6 +67,10 @@ pub(crate) struct Plan {
     /// What of that and of the stacks is in memory.
     pub(crate) resident: Resident,
     pub(crate) runtime: Option<FoundRuntime>,
+    /// What arguments and locals are expected to be, if they are wanted.
+    pub(crate) locals: Option<Locals>,
+    /// Tells what is in memory.
+    pub(crate) pagemap: Option<File>,
     /// Whether stacks are wanted.
     pub(crate) stacks: bool,
     /// How long the stop may take.
@@ -296,12 +301,18 @@ impl Reader {
     fn start(plan: &Plan) -> Result<Reader, Errno> {
         let (jobs, job) = mpsc::channel::<Vec<Thread>>();
         let (finished, done) = mpsc::channel();
-        let (copy, maps) = (plan.copy.clone(), Arc::clone(&plan.maps));
-        let (prediction, runtime) = (plan.prediction.clone(), plan.runtime.clone());
+        let copy = plan.copy.clone();
+        let ask = Ask {
+            prediction: plan.prediction.clone(),
+            runtime: plan.runtime.clone(),
+            locals: plan.locals.clone(),
+            maps: Arc::clone(&plan.maps),
+            pagemap: plan.pagemap.as_ref().and_then(|pagemap| pagemap.try_clone().ok()),
+        };
         let read = move || {
             // The tracer may give up before there is anything to read.
             if let Ok(threads) = job.recv() {
-                let settled = read_all(&copy, &threads, prediction, runtime.as_ref(), &maps);
+                let settled = read_all(&copy, &threads, &ask);
                 let _ = finished.send(settled);
             }
         };
@@ -324,12 +335,20 @@ fn read_resident(plan: &Plan, threads: &[Thread]) -> Option<bool> {
         return None;
     }
     plan.copy.read_ranges(&first).ok()?;
+    let locals = plan.locals.iter().flat_map(|locals| plan.resident.part_of(locals.ranges()));
+    plan.copy.read_ranges(&locals.collect::<Vec<_>>()).ok()?;
     let walk = || plan.runtime.as_ref().map(|runtime| pyst_python::walk(runtime, threads, &plan.copy));
     let (walked, missed) = plan.copy.without_fetching(walk);
-    let complete = !missed
+    let complete = missed.is_empty()
         && plan.copy.holds(rest_of_stacks(threads, walked.as_ref(), &plan.maps).merged())
         && plan.copy.holds(leads(&plan.copy, threads, &plan.maps, MAX_STACK).merged());
-    complete.then(|| walked.is_none_or(|walked| !walked.unsettled))
+    if !complete {
+        return None;
+    }
+    if let (Some(locals), Some(found), Some(walked)) = (&plan.locals, &plan.runtime, &walked) {
+        locals.complete(&plan.copy, found, &walked.python, &plan.maps, plan.pagemap.as_ref());
+    }
+    Some(walked.is_none_or(|walked| !walked.unsettled))
 }
 
 /// What was predicted, and the top of each stack.
@@ -355,16 +374,22 @@ fn rest_of_stacks(threads: &[Thread], walked: Option<&Walked>, maps: &[Map]) -> 
     rest
 }
 
-/// Reads what was predicted and the top of the stacks, walks over that and fetches what the walk misses, then the rest.
-/// Says whether the Python frames hold together.
-pub(crate) fn read_all(
-    copy: &Copy,
-    threads: &[Thread],
-    prediction: Vec<Range>,
-    runtime: Option<&FoundRuntime>,
-    maps: &[Map],
-) -> bool {
-    let mut first = first_ranges(threads, &prediction).merged().to_vec();
+/// What is to be read of a target, apart from its stacks.
+pub(crate) struct Ask {
+    /// What the walk is expected to read.
+    pub(crate) prediction: Vec<Range>,
+    pub(crate) runtime: Option<FoundRuntime>,
+    pub(crate) locals: Option<Locals>,
+    pub(crate) maps: Arc<Vec<Map>>,
+    /// Tells what is in memory.
+    pub(crate) pagemap: Option<File>,
+}
+
+/// Reads what was predicted and the top of the stacks, walks over that and fetches what the walk misses, then the rest; at
+/// last arguments and locals. Says whether the Python frames hold together.
+pub(crate) fn read_all(copy: &Copy, threads: &[Thread], ask: &Ask) -> bool {
+    let (runtime, maps) = (ask.runtime.as_ref(), ask.maps.as_slice());
+    let mut first = first_ranges(threads, &ask.prediction).merged().to_vec();
     // Without the thread states, which are small, all else would be of no use if the time is not enough.
     first.sort_by_key(|range| range.len());
     if copy.read_ranges(&first).is_err() {
@@ -373,6 +398,15 @@ pub(crate) fn read_all(
     let walked = runtime.map(|runtime| pyst_python::walk(runtime, threads, copy));
     let _ = copy.read_ranges(rest_of_stacks(threads, walked.as_ref(), maps).merged());
     let _ = copy.read_ranges(leads(copy, threads, maps, MAX_STACK).merged());
+    if let (Some(locals), Some(found), Some(walked)) = (&ask.locals, runtime, &walked) {
+        let resident = ask.pagemap.as_ref().map(|pagemap| Resident::by(pagemap, locals.ranges().iter().copied()));
+        let ranges = match resident {
+            Some(resident) => resident.part_of(locals.ranges()),
+            None => locals.ranges().to_vec(),
+        };
+        let _ = copy.read_ranges(&ranges);
+        locals.complete(copy, found, &walked.python, maps, ask.pagemap.as_ref());
+    }
     walked.is_none_or(|walked| !walked.unsettled)
 }
 

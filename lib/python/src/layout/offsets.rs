@@ -58,21 +58,20 @@ impl Field {
     }
 }
 
-/// Defines [`Offsets`], so that the fields can also be gone through one by one.
-macro_rules! offsets {
-    ($($name:ident,)*) => {
-        /// Where the fields are: named by what they are for, since CPython's names change from version to version.
-        /// Which field of CPython each one is stands in `layouts/generate.py`.
+/// Defines a struct of offsets whose fields can also be gone through one by one.
+macro_rules! fields {
+    ($(#[$doc:meta])* $kind:ident { $($name:ident,)* }) => {
+        $(#[$doc])*
         #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-        pub(crate) struct Offsets {
+        pub(crate) struct $kind {
             $(pub(crate) $name: Field,)*
         }
 
-        impl Offsets {
+        impl $kind {
             /// These offsets, each replaced by what a self-description states about it. `stated` tells where the
             /// description has each of them. `None` when one can't be right: then none of it is to be trusted. What a
             /// build does not have it states as 0, and stays absent.
-            pub(crate) fn corrected(&self, stated: &Offsets, description: &[u8]) -> Option<Offsets> {
+            pub(crate) fn corrected(&self, stated: &$kind, description: &[u8]) -> Option<$kind> {
                 let mut corrected = *self;
                 $(
                     if stated.$name != Field::ABSENT && self.$name != Field::ABSENT {
@@ -81,7 +80,21 @@ macro_rules! offsets {
                 )*
                 Some(corrected)
             }
+        }
+    };
+}
+pub(super) use fields;
 
+/// Defines [`Offsets`], and what only its tests and diagnostics ask.
+macro_rules! offsets {
+    ($($name:ident,)*) => {
+        fields! {
+            /// Where the fields are: named by what they are for, since CPython's names change from version to version.
+            /// Which field of CPython each one is stands in `layouts/generate.py`.
+            Offsets { $($name,)* }
+        }
+
+        impl Offsets {
             /// Calls with each field that a self-description states: its name, where it is here, and where in `other`.
             pub(crate) fn each_stated(
                 &self,

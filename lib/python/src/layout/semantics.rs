@@ -13,6 +13,49 @@ pub(crate) struct Semantics {
     pub(crate) lines: Lines,
     /// What names and paths are.
     pub(crate) names: Names,
+    /// Where instances have their attributes.
+    pub(crate) attributes: Attributes,
+    /// In which order a dict whose keys are shared has its items.
+    pub(crate) split_order: SplitOrder,
+    /// The flag of types that no Python code can have made, beside those that are no heap types.
+    pub(crate) immutable_type: u64,
+    /// How values are spelled by `repr()`.
+    pub(crate) spelling: Spelling,
+}
+
+/// Where instances have their attributes, apart from slots.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Attributes {
+    /// In a dict that lies where the type says (`tp_dictoffset`).
+    Dict,
+    /// Before the object: a pointer to values, and one to a dict (3.11).
+    ValuesOrDict,
+    /// Before the object: a pointer to values if it is odd, else to a dict (3.12).
+    Tagged,
+    /// In values inside the object while they are valid, else in a dict before it (3.13 and later).
+    Inline,
+}
+
+/// In which order a dict whose keys are shared has its items.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum SplitOrder {
+    /// That of the keys.
+    Keys,
+    /// A byte for each before the values (3.11 and 3.12).
+    BeforeValues,
+    /// A byte for each after the values (3.13 and later).
+    AfterValues,
+}
+
+/// How values are spelled by `repr()`, where versions differ.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) struct Spelling {
+    /// `u'…'`, `5L`, `set([…])`, `<type 'int'>`.
+    pub(crate) python_2: bool,
+    /// `ValueError(1,)` and `timedelta(1, 2)`, up to 3.6.
+    pub(crate) bare: bool,
+    /// `OrderedDict([('a', 1)])`, up to 3.11.
+    pub(crate) ordered_as_list: bool,
 }
 
 /// How the chain of frames falls into runs.
@@ -87,26 +130,41 @@ const FRAME_OWNED_BY_GENERATOR: u8 = 1;
 const FRAME_OWNED_BY_CSTACK: u8 = 3;
 const FRAME_OWNED_BY_INTERPRETER: u8 = 3;
 
-pub(super) static PYTHON_2_7: Semantics = Semantics { lines: Lines::StepsForward, names: Names::Bytes, ..PYTHON_3_6 };
+const IMMUTABLE_TYPE: u64 = 1 << 8;
 
-/// 3.6 to 3.8.
+pub(super) static PYTHON_2_7: Semantics = Semantics {
+    lines: Lines::StepsForward,
+    names: Names::Bytes,
+    spelling: Spelling { python_2: true, ..PYTHON_3_6.spelling },
+    ..PYTHON_3_6
+};
+
 pub(super) static PYTHON_3_6: Semantics = Semantics {
     runs: Runs::FrameObjects { instruction_unit: 1, own_line: OwnLine::WhenTraced, throwing_unlinks: false },
     generator_owner: FRAME_OWNED_BY_GENERATOR,
     reference_tags: 0,
     lines: Lines::Steps,
     names: Names::Text,
+    attributes: Attributes::Dict,
+    split_order: SplitOrder::Keys,
+    immutable_type: 0,
+    spelling: Spelling { python_2: false, bare: true, ordered_as_list: true },
 };
+
+/// 3.7 and 3.8.
+pub(super) static PYTHON_3_7: Semantics =
+    Semantics { spelling: Spelling { bare: false, ..PYTHON_3_6.spelling }, ..PYTHON_3_6 };
 
 pub(super) static PYTHON_3_9: Semantics = Semantics {
     runs: Runs::FrameObjects { instruction_unit: 1, own_line: OwnLine::WhenTraced, throwing_unlinks: true },
-    ..PYTHON_3_6
+    ..PYTHON_3_7
 };
 
 pub(super) static PYTHON_3_10: Semantics = Semantics {
     runs: Runs::FrameObjects { instruction_unit: 2, own_line: OwnLine::WhenSet, throwing_unlinks: false },
     lines: Lines::Ranges,
-    ..PYTHON_3_6
+    immutable_type: IMMUTABLE_TYPE,
+    ..PYTHON_3_7
 };
 
 pub(super) static PYTHON_3_11: Semantics = Semantics {
@@ -115,13 +173,21 @@ pub(super) static PYTHON_3_11: Semantics = Semantics {
     reference_tags: 0,
     lines: Lines::Locations,
     names: Names::Text,
+    attributes: Attributes::ValuesOrDict,
+    split_order: SplitOrder::BeforeValues,
+    immutable_type: IMMUTABLE_TYPE,
+    spelling: PYTHON_3_7.spelling,
 };
 
-pub(super) static PYTHON_3_12: Semantics =
-    Semantics { runs: Runs::Shims { owner: FRAME_OWNED_BY_CSTACK }, ..PYTHON_3_11 };
+pub(super) static PYTHON_3_12: Semantics = Semantics {
+    runs: Runs::Shims { owner: FRAME_OWNED_BY_CSTACK },
+    attributes: Attributes::Tagged,
+    spelling: Spelling { ordered_as_list: false, ..PYTHON_3_11.spelling },
+    ..PYTHON_3_11
+};
 
 pub(super) static PYTHON_3_13: Semantics =
-    Semantics { runs: Runs::Shims { owner: FRAME_OWNED_BY_CSTACK }, ..PYTHON_3_11 };
+    Semantics { attributes: Attributes::Inline, split_order: SplitOrder::AfterValues, ..PYTHON_3_12 };
 
 pub(super) static PYTHON_3_14: Semantics = Semantics {
     runs: Runs::Shims { owner: FRAME_OWNED_BY_INTERPRETER },

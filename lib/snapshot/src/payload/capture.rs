@@ -41,6 +41,9 @@ open_enum!(
     }
 );
 
+/// How many bytes are read for arguments and locals, unless the option `locals-limit` says another number.
+pub const DEFAULT_LOCALS_LIMIT: u64 = 4 << 20;
+
 /// The `capture` payload, version 1.
 #[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
 pub struct CaptureV1 {
@@ -97,6 +100,13 @@ impl CaptureV1 {
     #[must_use]
     pub fn python_only(&self) -> bool {
         self.option("python-only") == Some("true")
+    }
+
+    /// How many bytes may be read for arguments and locals, if they were asked for.
+    #[must_use]
+    pub fn locals(&self) -> Option<u64> {
+        let limit = self.option("locals-limit").and_then(|limit| limit.parse().ok());
+        (self.option("locals") == Some("true")).then(|| limit.unwrap_or(DEFAULT_LOCALS_LIMIT))
     }
 
     /// Whether the runtime was searched for in all memory.

@@ -1,0 +1,104 @@
+//! What arguments and locals are made of: which ranges they lie in is learnt before the stop, and they are read with all else.
+//!
+//! Where they hold during the stop what they held before, nothing more is to be done. Else the walk over the copy says what
+//! it misses, and that is read once more; what is still missing then stays so, and pyst-py says it. So locals cost one
+//! batched read at most, however they change. Only what is in memory is read: a page that has to be brought may take for
+//! ever.
+
+use super::copy::Copy;
+use super::look::widen;
+use super::maps;
+use super::resident::Resident;
+use pyst_memory::{Memory, RangeSet, Recorder};
+use pyst_snapshot::payload::{FoundRuntime, Map, Python};
+use pyst_snapshot::{Address, Range};
+use std::fs::File;
+use std::sync::Arc;
+
+/// What is read around an object that the walk over the copy misses: its items, digits or characters lie right behind it,
+/// most of the time.
+const AROUND: u64 = 256;
+
+/// How many missing ranges are read at most.
+const MISSED: usize = 16 << 10;
+
+/// What arguments and locals are expected to be.
+#[derive(Clone)]
+pub(crate) struct Locals {
+    /// How many bytes may be read for them.
+    limit: u64,
+    /// The ranges, ascending, disjoint, within mappings, and what they held before the stop.
+    expected: Arc<Vec<(Range, Vec<u8>)>>,
+    ranges: Arc<Vec<Range>>,
+    /// Where the frames were, and what they ran.
+    frames: Arc<Vec<Frame>>,
+}
+
+/// A frame: where it lies, and the address of its code.
+type Frame = (Address, Address);
+
+impl Locals {
+    /// Walks over the variables of `python` in the running target.
+    pub(crate) fn look(found: &FoundRuntime, python: &Python, limit: u64, memory: &dyn Memory, maps: &[Map]) -> Locals {
+        let recorder = Recorder::new(memory);
+        let _ = pyst_python::variables(found, python, &recorder, limit);
+        let ranges = widen(&recorder.ranges(), maps, 0);
+        let held = |range: &Range| {
+            let mut bytes = vec![0; usize::try_from(range.len()).ok()?];
+            memory.read(range.start, &mut bytes).ok()?;
+            Some((*range, bytes))
+        };
+        let expected = ranges.iter().filter_map(held).collect();
+        Locals { limit, expected: Arc::new(expected), ranges: Arc::new(ranges), frames: Arc::new(frames(python)) }
+    }
+
+    /// Where they were before the stop.
+    pub(crate) fn ranges(&self) -> &[Range] {
+        &self.ranges
+    }
+
+    /// Reads what `copy`, which has what was predicted, misses of the variables of `python`, as far as it is in memory.
+    pub(crate) fn complete(
+        &self,
+        copy: &Copy,
+        found: &FoundRuntime,
+        python: &Python,
+        maps: &[Map],
+        pagemap: Option<&File>,
+    ) {
+        if self.is_as_expected(copy, python) {
+            return;
+        }
+        let walk = || pyst_python::variables(found, python, copy, self.limit);
+        let (_, mut missed) = copy.without_fetching(walk);
+        missed.truncate(MISSED);
+        let around = |range: &Range| {
+            let end = range.end.0.max(range.start.0.saturating_add(AROUND));
+            Range { start: range.start, end: Address(end) }
+        };
+        let is_mapped = |range: &Range| maps::find(maps, range.start).is_some();
+        let wanted: RangeSet = missed.iter().filter(|range| is_mapped(range)).map(around).collect();
+        let mut wanted = wanted;
+        let wanted = widen(wanted.merged(), maps, 0);
+        let wanted = match pagemap {
+            Some(pagemap) => Resident::by(pagemap, wanted.iter().copied()).part_of(&wanted),
+            None => wanted,
+        };
+        let _ = copy.read_ranges(&wanted);
+    }
+
+    fn is_as_expected(&self, copy: &Copy, python: &Python) -> bool {
+        let mut bytes = Vec::new();
+        let same = |(range, expected): &(Range, Vec<u8>)| {
+            bytes.resize(expected.len(), 0);
+            copy.read(range.start, &mut bytes).is_ok() && bytes == *expected
+        };
+        *self.frames == frames(python) && copy.without_fetching(|| self.expected.iter().all(same)).0
+    }
+}
+
+fn frames(python: &Python) -> Vec<Frame> {
+    let code = |index: u32| python.codes.get(index as usize).map(|code| code.address).unwrap_or_default();
+    let frames = python.states.iter().flat_map(|state| &state.frames);
+    frames.map(|frame| (frame.address, code(frame.code))).collect()
+}

@@ -1,0 +1,128 @@
+//! Strings, bytes and byte arrays.
+
+use super::objects::Object;
+use super::pieces::Pieces;
+use super::quote::{Style, quoted};
+use super::types::Family;
+use super::{Lack, Values};
+use crate::layout::Names;
+use crate::text::{self, Place};
+use pyst_snapshot::{Address, Safe};
+
+/// How many characters of a string, or bytes, are shown.
+const SHOWN: u64 = 200;
+
+/// The longest name that is shown.
+const NAME: u64 = 200;
+
+impl Values<'_> {
+    pub(crate) fn string(&self, object: &Object) -> Result<Pieces, Lack> {
+        let (points, length) = self.points(object, SHOWN)?;
+        let text = quoted(points.into_iter(), Style::Text);
+        Ok(self.cut(text, length).inside(self.derived(object)))
+    }
+
+    /// `unicode` of Python 2.
+    pub(crate) fn wide_string(&self, object: &Object) -> Result<Pieces, Lack> {
+        let length = object.count(self.objects.unicode_length).ok().filter(|length| *length < 1 << 44);
+        let length = length.ok_or(Lack::Invalid)?;
+        let data = object.pointer(self.objects.unicode_data)?;
+        let width = self.width.ok_or(Lack::Invalid)?;
+        let bytes = self.reader.bytes(data, length.min(SHOWN) * width)?;
+        let points: Vec<u32> = if width == 2 {
+            let units = bytes.as_chunks().0.iter().map(|unit| u16::from_le_bytes(*unit));
+            let points = char::decode_utf16(units);
+            points.map(|point| point.map_or_else(|lone| lone.unpaired_surrogate().into(), u32::from)).collect()
+        } else {
+            bytes.as_chunks().0.iter().map(|unit| u32::from_le_bytes(*unit)).collect()
+        };
+        if points.iter().any(|point| *point > 0x10_ffff) {
+            return Err(Lack::Invalid);
+        }
+        let text = format!("u{}", quoted(points.into_iter(), Style::AsciiText));
+        Ok(self.cut(text, length).inside(self.derived(object)))
+    }
+
+    /// How many bytes a character of `unicode` has, by `sys.maxunicode`.
+    pub(super) fn width_of_characters(&self, interpreter: Address) -> Option<u64> {
+        let names = self.reader.word(self.objects.interpreter_sys.of(interpreter)?).ok()?;
+        let names = self.items_of(&self.object(Address(names)).ok()?, 256).ok()?.pairs;
+        let largest = names.into_iter().find(|(name, _)| self.name(*name).is_ok_and(|name| name == "maxunicode"))?.1;
+        match self.small_int(&self.object(largest).ok()?)? {
+            0xffff => Some(2),
+            0x10_ffff => Some(4),
+            _ => None,
+        }
+    }
+
+    pub(crate) fn bytes(&self, object: &Object) -> Result<Pieces, Lack> {
+        let offsets = &self.layout.offsets;
+        let length = object.count(offsets.bytes_length)?;
+        let data = offsets.bytes_data.of(object.address).ok_or(Lack::Invalid)?;
+        let prefix = if self.layout.semantics.spelling.python_2 { "" } else { "b" };
+        let bytes = self.reader.bytes(data, length.min(SHOWN))?;
+        let text = format!("{prefix}{}", quoted(bytes.into_iter().map(u32::from), Style::Bytes));
+        Ok(self.cut(text, length).inside(self.derived(object)))
+    }
+
+    pub(crate) fn bytearray(&self, object: &Object) -> Result<Pieces, Lack> {
+        let length = object.count(self.objects.object_items)?;
+        let data = object.pointer(self.objects.bytearray_start)?;
+        let bytes = if length == 0 { Vec::new() } else { self.reader.bytes(data, length.min(SHOWN))? };
+        let text = format!("b{}", quoted(bytes.into_iter().map(u32::from), Style::Bytes));
+        let name = self.derived(object).unwrap_or_else(|| "bytearray".to_owned());
+        Ok(self.cut(text, length).inside(Some(name)))
+    }
+
+    /// Text in quotes of something that is `length` long.
+    fn cut(&self, text: String, length: u64) -> Pieces {
+        let mut pieces = Pieces::text(text);
+        if length > SHOWN {
+            pieces = pieces.and(format!("… {} more", length - SHOWN));
+            pieces.truncated = true;
+        }
+        pieces
+    }
+
+    /// The string at `address` as a name: not quoted, nothing in it that drives a terminal.
+    pub(crate) fn name(&self, address: Address) -> Result<String, Lack> {
+        let object = self.object(address)?;
+        let points: Vec<u32> = match (object.its_type.family, self.layout.semantics.names) {
+            (Family::Text, Names::Text) => {
+                let (mut points, length) = self.points(&object, NAME)?;
+                points.extend((length > NAME).then_some(u32::from('…')));
+                points
+            }
+            (Family::Bytes, Names::Bytes) => {
+                let offsets = &self.layout.offsets;
+                let length = object.count(offsets.bytes_length)?;
+                let data = offsets.bytes_data.of(address).ok_or(Lack::Invalid)?;
+                self.reader.bytes(data, length.min(NAME))?.into_iter().map(u32::from).collect()
+            }
+            _ => return Err(Lack::Invalid),
+        };
+        let text: String = points.into_iter().map(|point| char::from_u32(point).unwrap_or('\u{fffd}')).collect();
+        Ok(Safe(&text).to_string())
+    }
+
+    /// The first code points of a string, and how many it has.
+    fn points(&self, object: &Object, limit: u64) -> Result<(Vec<u32>, u64), Lack> {
+        let found = text::locate(&self.layout.offsets, object.address, &object.bytes).ok_or(Lack::Invalid)?;
+        let (data, length) = match found.place {
+            Place::Inside(data) => (data, found.length),
+            Place::Pointer(place) => (Address(self.reader.word(place)?), found.length),
+            Place::Wide { data, length } => (data, self.reader.word(length)?),
+        };
+        if length > 1 << 48 {
+            return Err(Lack::Invalid);
+        }
+        let bytes = self.reader.bytes(data, length.min(limit) * u64::from(found.kind))?;
+        let points: Vec<u32> = match found.kind {
+            1 => bytes.into_iter().map(u32::from).collect(),
+            2 => bytes.as_chunks().0.iter().map(|unit| u16::from_le_bytes(*unit).into()).collect(),
+            _ => bytes.as_chunks().0.iter().map(|unit| u32::from_le_bytes(*unit)).collect(),
+        };
+        let most = if found.ascii { 0x7f } else { 0x10_ffff };
+        if points.iter().all(|point| *point <= most) { Ok((points, length)) } else { Err(Lack::Invalid) }
+    }
+}

@@ -1,0 +1,50 @@
+//! Arguments and locals of the model from those of the payload.
+
+use super::MAX_TEXT;
+use crate::model::Variable;
+use crate::words::Word;
+use pyst_snapshot::payload as wire;
+use pyst_snapshot::payload::VariableKind;
+use std::collections::HashMap;
+
+/// The variables by index of state and of frame. Of a frame that comes twice the first counts.
+pub(super) fn by_frame(variables: &wire::Variables) -> HashMap<(u32, usize), &wire::FrameVariables> {
+    let mut by_frame = HashMap::new();
+    for frame in &variables.frames {
+        by_frame.entry((frame.state, frame.frame as usize)).or_insert(frame);
+    }
+    by_frame
+}
+
+/// Arguments, and the others.
+pub(super) fn split(frame: Option<&wire::FrameVariables>) -> (Vec<Variable>, Vec<Variable>) {
+    let variables = frame.into_iter().flat_map(|frame| &frame.variables);
+    let (arguments, locals): (Vec<_>, Vec<_>) = variables.partition(|variable| variable.kind == VariableKind::ARGUMENT);
+    (arguments.into_iter().map(shown).collect(), locals.into_iter().map(shown).collect())
+}
+
+fn shown(variable: &wire::Variable) -> Variable {
+    let cut = |text: &Option<String>| text.as_ref().map(|text| cut(text));
+    let too_long = variable.repr.as_ref().is_some_and(|repr| repr.len() > MAX_TEXT);
+    Variable {
+        name: cut_text(variable.name.escaped()),
+        kind: Word(variable.kind),
+        type_name: cut(&variable.type_name),
+        repr: cut(&variable.repr),
+        truncated: variable.truncated || too_long,
+        absent: variable.absence.map(Word),
+    }
+}
+
+fn cut(text: &str) -> String {
+    cut_text(text.to_owned())
+}
+
+fn cut_text(mut text: String) -> String {
+    if text.len() > MAX_TEXT {
+        let end = (0..=MAX_TEXT).rev().find(|end| text.is_char_boundary(*end)).unwrap_or(0);
+        text.truncate(end);
+        text.push('…');
+    }
+    text
+}
