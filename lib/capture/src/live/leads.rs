@@ -50,21 +50,15 @@ pub(super) fn leads(copy: &Copy, threads: &[Thread], maps: &[Map], limit: u64) -
             continue;
         }
         let words = bytes.as_chunks::<8>().0;
-        let word = |index: usize| words.get(index).map(|word| u64::from_le_bytes(*word));
         let first = stack.read.start.0;
-        for index in 0..words.len() {
-            let Some(value) = word(index) else { break };
+        for (index, word) in words.iter().enumerate() {
+            let value = u64::from_le_bytes(*word);
             if code_left > 0 && code.contains(value) {
                 code_left = code_left.saturating_sub(keep_code(value, maps, &mut found));
             }
             let here = first.saturating_add(index as u64 * 8);
-            let interrupted = || {
-                let (start, size) = (word(index.checked_add(1)?)?, word(index.checked_add(3)?)?);
-                let is_here = value == 0 && size >= MIN_SIGNAL_STACK && here.wrapping_sub(start) < size;
-                let sp = word(index.checked_add(SAVED_SP - 1)?)?;
-                (is_here && sp.wrapping_sub(start) >= size).then_some(sp)
-            };
-            if let Some(range) = interrupted().and_then(|sp| rest_of_stack(sp, maps, stacks_left)) {
+            let interrupted = interrupted_sp(words.get(index..).unwrap_or_default(), here, maps);
+            if let Some(range) = interrupted.and_then(|sp| rest_of_stack(sp, maps, stacks_left)) {
                 stacks_left = stacks_left.saturating_sub(range.len());
                 found.insert(range);
             }
@@ -73,9 +67,23 @@ pub(super) fn leads(copy: &Copy, threads: &[Thread], maps: &[Map], limit: u64) -
     found
 }
 
+/// The sp that a signal interrupted, if these words, which lie at `here`, are the `ucontext` of a handler that runs on a signal
+/// stack around them.
+fn interrupted_sp(words: &[[u8; 8]], here: u64, maps: &[Map]) -> Option<u64> {
+    let word = |index: usize| words.get(index).map(|word| u64::from_le_bytes(*word));
+    let (link, start, size) = (word(0)?, word(1)?, word(3)?);
+    if link != 0 || size < MIN_SIGNAL_STACK || here.wrapping_sub(start) >= size {
+        return None;
+    }
+    let sp = word(SAVED_SP - 1).filter(|sp| sp.wrapping_sub(start) >= size)?;
+    // A zero before any number and a pointer looks the same, but for where the stack would begin.
+    maps::find(maps, Address(start)).filter(|map| map.is_writable()).map(|_| sp)
+}
+
 /// The stack that is used down to `sp`.
 fn rest_of_stack(sp: u64, maps: &[Map], limit: u64) -> Option<Range> {
-    let map = maps::find(maps, Address(sp))?;
+    // Words that look like a signal frame by chance lead anywhere; megabytes of code would be read while the target is stopped.
+    let map = maps::find(maps, Address(sp)).filter(|map| map.is_writable())?;
     let start = Address(sp.saturating_sub(RED_ZONE)).max(map.range.start);
     let end = Address(start.0.saturating_add(limit)).min(map.range.end);
     (start < end).then_some(Range { start, end })
@@ -114,5 +122,46 @@ impl Code {
         let after = self.mappings.partition_point(|range| range.start.0 <= address);
         let range = after.checked_sub(1).and_then(|index| self.mappings.get(index));
         range.is_some_and(|range| range.contains(Address(address)))
+    }
+}
+
+#[cfg(test)]
+#[allow(clippy::indexing_slicing)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn only_memory_that_can_be_written_is_a_stack() {
+        let maps = maps::parse(
+            b"1000-9000 r-xp 00000000 fe:00 7 /usr/bin/python3\n9000-a000 r--p 00000000 00:00 0 \na000-c000 rw-p 00000000 00:00 0 \n",
+        );
+        let range = |start, end| Some(Range { start: Address(start), end: Address(end) });
+        assert_eq!(rest_of_stack(0x1800, &maps, 1 << 20), None);
+        assert_eq!(rest_of_stack(0x9800, &maps, 1 << 20), None);
+        assert_eq!(rest_of_stack(0xd000, &maps, 1 << 20), None);
+        assert_eq!(rest_of_stack(0xa800, &maps, 1 << 20), range(0xa780, 0xc000));
+        assert_eq!(rest_of_stack(0xa800, &maps, 0x100), range(0xa780, 0xa880));
+    }
+
+    #[test]
+    fn a_signal_stack_begins_in_memory_that_can_be_written() {
+        let maps = maps::parse(
+            b"1000-9000 r-xp 00000000 fe:00 7 /usr/bin/python3\na000-c000 rw-p 00000000 00:00 0 \nd000-e000 rw-p 00000000 00:00 0 \n",
+        );
+        // uc_link; ss_sp, ss_flags, ss_size; the registers.
+        let context = |link: u64, start: u64, size: u64, sp: u64| {
+            let mut words = vec![[0; 8]; SAVED_SP];
+            for (index, value) in [(0, link), (1, start), (3, size), (SAVED_SP - 1, sp)] {
+                words[index] = value.to_le_bytes();
+            }
+            interrupted_sp(&words, 0xa800, &maps)
+        };
+        assert_eq!(context(0, 0xa000, 0x2000, 0xd800), Some(0xd800));
+        assert_eq!(context(0, 0, 0x2_0000, 0xd_8000), None, "a zero, and what is larger than any address here");
+        assert_eq!(context(0, 0x1000, 0xa000, 0xd800), None, "code");
+        assert_eq!(context(1, 0xa000, 0x2000, 0xd800), None, "a link");
+        assert_eq!(context(0, 0xa000, 0x2000, 0xb800), None, "the same stack");
+        assert_eq!(context(0, 0xb000, 0x1000, 0xd800), None, "a stack that is elsewhere");
+        assert_eq!(interrupted_sp(&[], 0xa800, &maps), None);
     }
 }
