@@ -111,6 +111,23 @@ impl Machine {
         }
     }
 
+    /// Where the function starts that the call right before `address` names, if it names one.
+    pub(crate) fn called_by(self, address: Address, memory: &dyn Memory) -> Option<Address> {
+        match self {
+            Machine::X86_64 => x86_64::called_by(address, memory),
+            // A function's own code tells enough there.
+            Machine::Aarch64 { .. } => None,
+        }
+    }
+
+    /// Whether `pc` is where the function that starts at `start` has a frame; `None` where that cannot be seen.
+    pub(crate) fn is_in_frame_of(self, start: Address, pc: Address, memory: &dyn Memory) -> Option<bool> {
+        match self {
+            Machine::X86_64 => x86_64::is_in_frame_of(start, pc, memory),
+            Machine::Aarch64 { .. } => None,
+        }
+    }
+
     /// Whether the code at `pc` is what a signal handler returns to.
     pub(crate) fn is_trampoline(self, pc: Address, memory: &dyn Memory) -> bool {
         match self {

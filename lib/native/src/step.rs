@@ -11,6 +11,9 @@ use pyst_memory::{Memory, MemoryExt, ReadError};
 use pyst_snapshot::payload::{FoundBy, StackEnd, StackV1 as Stack};
 use pyst_snapshot::{Address, Svma};
 
+/// The largest frame that is searched for return addresses, in words.
+const MAX_WORDS: u64 = 4096;
+
 /// How far a frame pointer may lie from sp where the bounds of the stack are not known, in bytes.
 const MAX_FRAME: u64 = 1 << 20;
 
@@ -196,7 +199,8 @@ impl<'a> Stepper<'a> {
         if self.machine.link().is_some() && frame.is_exact() {
             return None;
         }
-        if self.keeps_frame_pointer(frame) == Some(false) {
+        let keeps = self.keeps_frame_pointer(frame);
+        if keeps == Some(false) {
             return None;
         }
         let (sp, pointer) = (frame.sp(), Address(frame.registers.get(self.machine.frame_pointer())?));
@@ -213,6 +217,11 @@ impl<'a> Stepper<'a> {
         let return_address = self.memory.read_u64(pointer.checked_add(8)?).ok()?;
         let return_address = Address(self.machine.without_signature(return_address));
         if !self.returns_to(return_address) {
+            return None;
+        }
+        // What a JIT makes is called through pointers, and nothing tells where it starts.
+        let is_in_file = self.modules.locate(frame.lookup()).is_some();
+        if keeps.is_none() && is_in_file && !self.is_own_frame(frame, pointer, return_address) {
             return None;
         }
         // The other registers that the function must keep may be anywhere.
@@ -233,6 +242,29 @@ impl<'a> Stepper<'a> {
             Some(symbol.svma.to_address(self.modules.get(module)?.bias))
         });
         self.machine.keeps_frame_pointer(start, frame.pc(), self.memory)
+    }
+
+    /// Whether the frame record at `pointer`, from which its function returns to `return_address`, is of `frame`'s function, of which
+    /// nobody knows where it starts, and not of that function's caller. A call that names the function proves it. Otherwise what is
+    /// between sp and the record must hold no return address: the caller's record has this function's own below it.
+    fn is_own_frame(&self, frame: &Frame, pointer: Address, return_address: Address) -> bool {
+        let called = self.machine.called_by(return_address, self.memory);
+        match called.and_then(|start| self.machine.is_in_frame_of(start, frame.pc(), self.memory)) {
+            Some(is_own) => is_own,
+            None => {
+                let words = pointer.0.saturating_sub(frame.sp().0) / 8;
+                let word = |index: u64| self.memory.read_u64(frame.sp().checked_add(index * 8)?).ok();
+                words <= MAX_WORDS && (0..words).filter_map(word).all(|word| !self.is_return_address(Address(word)))
+            }
+        }
+    }
+
+    /// Whether a word is seen to be a return address: one in code of a file, right after a call.
+    fn is_return_address(&self, word: Address) -> bool {
+        let lookup = Address(word.0.wrapping_sub(1));
+        self.modules.locate(lookup).is_some()
+            && self.mapped.is_code(lookup) != Some(false)
+            && self.machine.follows_call(word, self.memory) != Some(false)
     }
 
     /// The CFA of a frame whose sp is lost, by its frame record: the frame pointer points to where the CFI says it is saved.

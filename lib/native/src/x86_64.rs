@@ -5,9 +5,9 @@ mod epilogue;
 mod pointer;
 mod trampoline;
 
-pub(crate) use callee::follows_call;
+pub(crate) use callee::{called_by, follows_call};
 pub(crate) use epilogue::run as run_epilogue;
-pub(crate) use pointer::makes_frame;
+pub(crate) use pointer::{is_in_frame_of, makes_frame};
 pub(crate) use trampoline::{interrupted, is_at as is_trampoline};
 
 use crate::registers::RegisterSet;

@@ -110,6 +110,38 @@ pub(super) const CASES: &[Case] = &[
         ..CASE
     },
     Case {
+        name: "no CFI, frame pointer, stripped",
+        source: "plain.c",
+        options: &["-O2", "-s", "-fno-omit-frame-pointer", "-fno-asynchronous-unwind-tables", "-fno-unwind-tables"],
+        oracle: Own,
+        ..CASE
+    },
+    Case {
+        name: "no CFI, a function without frame pointer",
+        source: "mixed.c",
+        options: &["-O2", "-fno-omit-frame-pointer", "-fno-asynchronous-unwind-tables", "-fno-unwind-tables"],
+        oracle: Own,
+        functions: &["omitting", "settle"],
+        end: "no-cfi",
+        ..CASE
+    },
+    Case {
+        name: "no CFI, a function without frame pointer, stripped",
+        source: "mixed.c",
+        options: &["-O2", "-s", "-fno-omit-frame-pointer", "-fno-asynchronous-unwind-tables", "-fno-unwind-tables"],
+        oracle: Own,
+        end: "no-cfi",
+        ..CASE
+    },
+    Case {
+        name: "no CFI, no frame pointer, stripped",
+        source: "plain.c",
+        options: &["-O2", "-s", "-fno-asynchronous-unwind-tables", "-fno-unwind-tables", "-fno-exceptions"],
+        oracle: Own,
+        end: "no-cfi",
+        ..CASE
+    },
+    Case {
         name: "no CFI, no frame pointer",
         source: "plain.c",
         options: WITHOUT_CFI,

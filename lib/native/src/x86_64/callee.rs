@@ -1,6 +1,6 @@
 //! Whether an address is one that a call returns to.
 
-use pyst_memory::Memory;
+use pyst_memory::{Memory, MemoryExt};
 use pyst_snapshot::Address;
 
 /// The longest call instruction: `call *disp32(base,index)`.
@@ -12,6 +12,13 @@ pub(crate) fn follows_call(address: Address, memory: &dyn Memory) -> Option<bool
     let mut code = [0; LONGEST];
     memory.read(start, &mut code).ok()?;
     Some(ends_in_call(&code))
+}
+
+/// What the call that ends at `address` calls, if the instruction says so: `call rel32`.
+pub(crate) fn called_by(address: Address, memory: &dyn Memory) -> Option<Address> {
+    let code: [u8; 5] = memory.read_array(address.checked_sub(5)?).ok()?;
+    let [0xe8, distance @ ..] = code else { return None };
+    Some(Address(address.0.wrapping_add_signed(i32::from_le_bytes(distance).into())))
 }
 
 fn ends_in_call(code: &[u8; LONGEST]) -> bool {
