@@ -25,8 +25,8 @@ struct Case {
     one_interpreter: bool,
     /// Whether the native stack is small enough to be seen whole.
     whole: bool,
-    /// Whether there are frames of coroutines that an exception is thrown through: before 3.11 they run in no evaluation loop, and are in
-    /// no native frame.
+    /// Whether there are frames of coroutines that an exception is thrown through: they run in no evaluation loop, and are in no native
+    /// frame.
     thrown_through: bool,
     /// Whether it also runs where it is costly, or seldom differs: from gdb's cores where the kernel writes some, and on interpreters
     /// that differ in their symbols alone.
@@ -276,7 +276,7 @@ fn is_whole(case: &Case, interpreter: &Interpreter, report: &Report) -> Result<(
     let complete = &report.json["snapshot"]["complete"];
     ensure!(is_lossy || *complete == true, "not complete: {}", report.json["diagnostics"]);
     let mut codes = report.codes();
-    if case.thrown_through && interpreter.version < (3, 11) {
+    if case.thrown_through {
         codes.retain(|code| code != "run-unplaced" && !(is_lossy && code == "python-frames-lost"));
     }
     ensure!(codes.is_empty(), "diagnostics: {}", report.json["diagnostics"]);

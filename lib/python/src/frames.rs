@@ -9,6 +9,7 @@ use pyst_snapshot::Address;
 use pyst_snapshot::payload::{AnchorKind, FrameChainEnd, FrameOwner, PythonFrame, PythonRun};
 
 mod objects;
+mod thrown;
 
 /// How many frames one thread may have. Python's own limit is 1,000; people raise it to a few hundred thousand.
 const FRAMES_OF_A_THREAD: usize = 1_000_000;
@@ -86,6 +87,7 @@ impl<'a> Frames<'a> {
         if let Err(error) = result {
             chain.problem = Some(error.to_string());
         }
+        self.part_thrown_through(&mut chain, thread);
         chain
     }
 

@@ -1,8 +1,8 @@
 //! C code that calls back into Python in every way that could be thought of, each inside of the one before: callbacks of foreign
 //! functions, slots, generators, destructors, collections, signals, imports, tracing. In an order by chance, on three threads.
 
+use super::cores;
 use super::oracle::check_threads;
-use super::{cores, lossy_report};
 use crate::random::seed;
 use anyhow::{Result, ensure};
 use pyst_tests::{Interpreter, Scenario, Target, has_program, interpreters, native_stacks, report_of};
@@ -26,14 +26,20 @@ fn check(interpreter: &Interpreter, seed: &str) -> Result<()> {
     if interpreter.jit && interpreter.version == (3, 14) {
         return Ok(());
     }
-    // Exceptions are thrown through generators: 3.9 loses what called these, and 3.10 has no loop for them.
-    let arguments: &[&str] = if matches!(interpreter.version, (3, 9 | 10)) { &[seed, "no-throwing"] } else { &[seed] };
+    // Exceptions are thrown through generators: 3.9 loses what called these.
+    let arguments: &[&str] = if interpreter.version == (3, 9) { &[seed, "no-throwing"] } else { &[seed] };
     let mut target = Target::start(interpreter, "reentry.py", arguments)?;
-    let report = if interpreter.jit { lossy_report(&target)? } else { report_of([target.pid().to_string()])? };
+    let report = report_of([target.pid().to_string()])?;
     report.agrees_with(target.account())?;
     let oracle = native_stacks(interpreter, target.pid())?;
     let unplaced = check_threads(interpreter, &target, &report, &oracle, false)?;
-    ensure!(unplaced == 0, "{unplaced} frames have no place");
-    ensure!(report.codes().is_empty(), "diagnostics: {}", report.json["diagnostics"]);
+    // Two generators on each thread, which are thrown through: from 3.10 on they are in the chain, but run in no loop.
+    let (expected, codes): (_, &[&str]) =
+        if interpreter.version < (3, 10) { (0, &[]) } else { (6, &["run-unplaced"; 3]) };
+    ensure!(unplaced == expected, "{unplaced} frames have no place");
+    let mut found = report.codes();
+    // Garbage is being collected. Without symbols it may not be known by which thread: not what is looked at here.
+    found.retain(|code| code != "gc-thread-unknown");
+    ensure!(found == codes, "diagnostics: {}", report.json["diagnostics"]);
     cores::have_the_same_stacks(interpreter, &mut target, &report)
 }
