@@ -61,7 +61,7 @@ pub(crate) fn run(root: &Path, python: &str, runs: usize) -> Result<()> {
         let others = others();
         for threads in [0, 49] {
             let target = Target::start(python, &THREADS.replace("SIZE", &threads.to_string()))?;
-            println!("\n{} threads\n", threads + 1);
+            println!("\nThreads: {}\n", threads + 1);
             symbolising(&tools, &target, &others, &folder, runs)?;
             println!();
             stops(&tools, &target, runs)?;

@@ -33,7 +33,8 @@ struct Packed<'f> {
     length: usize,
     packed: &'f [u8],
     stream: RefCell<Stream>,
-    /// What was unpacked: each starts with what the one before has, which may still be in use, and is longer by half.
+    /// What was unpacked: each starts with what the one before has, which may still be in use, and is longer by half, so
+    /// that all of them have three times what is there at most.
     steps: [OnceCell<Vec<u8>>; STEPS],
 }
 
