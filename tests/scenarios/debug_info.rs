@@ -80,24 +80,33 @@ fn debug_information_that_was_taken_along_says_the_same_elsewhere() {
         Ok(root) => root,
         Err(reason) => return scenario.skip("all", &format!("{reason:#}")),
     };
-    if with_debug_info().next().is_none() {
-        return scenario.skip("all", "no interpreter of pyenv, and so none with debug information");
-    }
-    for interpreter in with_debug_info() {
-        scenario.on(&interpreter.name, || {
-            let target = Target::start(interpreter, "ctypes_callback.py", &[])?;
-            let options = &["--format", "text", "--all-threads"][..];
-            let snapshot = grab(["--debug-info", &target.pid().to_string()])?.snapshot()?;
-            let last = |pipeline: &Pipeline| -> Result<String> {
-                let outputs = pipeline.run(&snapshot)?;
-                let last = outputs.last().context("no stage")?;
-                Ok(String::from_utf8_lossy(&last.stdout).into_owned())
-            };
-            let (here, there) = (last(&Pipeline::with_local_files(options))?, last(&root.pipeline(options))?);
-            ensure!(here.contains("(inlined)") && here.contains("main.c\", line "), "nothing of it: {here}");
-            ensure!(here == there, "here {here}\nthere {there}");
-            Ok(())
-        });
+    for interpreter in representatives() {
+        for script in TARGETS {
+            scenario.on(&format!("{}, {script}", interpreter.name), || {
+                let target = Target::start(interpreter, script, &[])?;
+                let snapshot = grab(["--debug-info", &target.pid().to_string()])?.snapshot()?;
+                let plain = grab([target.pid().to_string()])?.snapshot()?;
+                let has_lines = with_debug_info().any(|one| one.name == interpreter.name);
+                for format in ["text", "json"] {
+                    let options = &["--format", format, "--all-threads"][..];
+                    let of = |snapshot: &[u8], pipeline: &Pipeline| -> Result<String> {
+                        let outputs = pipeline.run(snapshot)?;
+                        let last = outputs.last().context("no stage")?;
+                        Ok(String::from_utf8_lossy(&last.stdout).into_owned())
+                    };
+                    let with_files = Pipeline::with_local_files(options);
+                    let (here, there) = (of(&snapshot, &with_files)?, of(&snapshot, &root.pipeline(options))?);
+                    let has_some =
+                        if format == "text" { here.contains("(inlined)") } else { here.contains("main.c\"") };
+                    ensure!(has_some || !has_lines, "nothing of it: {here}");
+                    ensure!(!here.is_empty() && here == there, "here {here}\nthere {there}");
+                    // The text has no times in it: so does a snapshot without, where the files are.
+                    let without = of(&plain, &with_files)?;
+                    ensure!(format != "text" || without == there, "without {without}\nthere {there}");
+                }
+                Ok(())
+            });
+        }
     }
     scenario.finish();
 }

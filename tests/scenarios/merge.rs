@@ -9,6 +9,7 @@ mod cores;
 mod extension;
 mod jit;
 mod numpy;
+mod options;
 mod oracle;
 mod reentry;
 
