@@ -29,3 +29,4 @@ mod sizes;
 mod specification;
 mod streams;
 mod terminal;
+mod values;

@@ -14,17 +14,24 @@ const FIELDS: u64 = 64;
 /// How many bases up slots are looked for.
 const BASES: usize = 32;
 
-/// What a class says of its instances.
+/// What a class says of its instances, by its bases too.
 #[derive(Debug, Default)]
 pub(crate) struct Class {
-    /// `__module__`.
-    pub(crate) module: Option<String>,
     /// `_fields` of a namedtuple.
     pub(crate) fields: Option<Vec<String>>,
-    /// Whether it is a dataclass itself.
+    /// Whether it is a dataclass.
     pub(crate) is_dataclass: bool,
     /// Whether `enum.EnumMeta` made it.
     pub(crate) is_enum: bool,
+}
+
+/// What a class says in its own namespace.
+#[derive(Debug, Default)]
+pub(crate) struct Own {
+    /// `__module__`.
+    pub(crate) module: Option<String>,
+    fields: Option<Vec<String>>,
+    is_dataclass: bool,
 }
 
 /// A slot.
@@ -35,48 +42,75 @@ pub(crate) struct Slot {
 
 impl Values<'_> {
     /// What a class says of its instances.
-    pub(crate) fn class_of(&self, found: &Type) -> Rc<Class> {
+    pub(crate) fn class_of(&self, found: &Rc<Type>) -> Rc<Class> {
         if let Some(class) = found.class.borrow().as_ref() {
             return Rc::clone(class);
         }
-        // Names of types are asked for meanwhile, this one's too.
-        *found.class.borrow_mut() = Some(Rc::default());
-        let class = Rc::new(if found.made_by_c { Class::default() } else { self.read_class(found) });
+        let mut class = Class { is_enum: !found.made_by_c && self.is_enum(found), ..Class::default() };
+        let mut at = Rc::clone(found);
+        for _ in 0..BASES {
+            if at.made_by_c {
+                break;
+            }
+            let own = self.own_class(&at);
+            class.is_dataclass |= own.is_dataclass;
+            if class.fields.is_none() {
+                class.fields.clone_from(&own.fields);
+            }
+            match self.base_of(&at) {
+                Some(base) => at = base,
+                None => break,
+            }
+        }
+        let class = Rc::new(class);
         *found.class.borrow_mut() = Some(Rc::clone(&class));
         class
     }
 
-    fn read_class(&self, found: &Type) -> Class {
-        let mut class = Class { is_enum: self.is_enum(found), ..Class::default() };
-        let Ok(names) = self.namespace(found) else { return class };
+    /// What a class says in its own namespace.
+    pub(crate) fn own_class(&self, found: &Type) -> Rc<Own> {
+        if let Some(own) = found.own.borrow().as_ref() {
+            return Rc::clone(own);
+        }
+        let own = Rc::new(if found.made_by_c { Own::default() } else { self.reader.apart(|| self.read_class(found)) });
+        *found.own.borrow_mut() = Some(Rc::clone(&own));
+        own
+    }
+
+    fn read_class(&self, found: &Type) -> Own {
+        let mut own = Own::default();
+        let Ok(names) = self.namespace(found) else { return own };
         for (key, value) in names.into_iter().take(NAMES) {
             let Ok(name) = self.name(key) else { continue };
             match name.as_str() {
-                "__module__" => class.module = self.name(value).ok(),
-                "_fields" => class.fields = self.names_in(value).ok(),
-                "__dataclass_fields__" => class.is_dataclass = true,
+                "__module__" => own.module = self.name(value).ok(),
+                "_fields" => own.fields = self.names_in(value).ok(),
+                "__dataclass_fields__" => own.is_dataclass = true,
                 _ => {}
             }
         }
-        class
+        own
     }
 
     /// Whether `enum.EnumMeta` or a class derived from it made the class.
     fn is_enum(&self, found: &Type) -> bool {
-        let mut at = self.layout.offsets.object_type.address(&found.bytes).unwrap_or_default();
+        let its_type = self.layout.offsets.object_type.address(&found.bytes).unwrap_or_default();
+        let mut meta = self.type_at(its_type).ok();
         for _ in 0..BASES {
-            let Ok(meta) = self.type_at(at) else { return false };
-            if meta.made_by_c {
-                return false;
-            }
-            if matches!(meta.name.as_str(), "EnumMeta" | "EnumType")
-                && self.class_of(&meta).module.as_deref() == Some("enum")
-            {
+            let Some(at) = meta.filter(|meta| !meta.made_by_c) else { return false };
+            let is_named = matches!(at.name.as_str(), "EnumMeta" | "EnumType");
+            if is_named && self.own_class(&at).module.as_deref() == Some("enum") {
                 return true;
             }
-            at = self.objects.type_base.address(&meta.bytes).unwrap_or_default();
+            meta = self.base_of(&at);
         }
         false
+    }
+
+    /// The base of a class whose layout it extends.
+    fn base_of(&self, found: &Type) -> Option<Rc<Type>> {
+        let base = self.objects.type_base.address(&found.bytes).filter(|base| !base.is_null())?;
+        self.type_at(base).ok()
     }
 
     /// The names of a class with their values.
@@ -96,7 +130,7 @@ impl Values<'_> {
     }
 
     /// The slots of a class and of its bases, the outermost base's first.
-    pub(crate) fn slots_of(&self, found: &Type) -> Vec<Slot> {
+    pub(crate) fn slots_of(&self, found: &Rc<Type>) -> Vec<Slot> {
         /// `T_OBJECT_EX`: what slots are.
         const OBJECT: u32 = 16;
         /// `PyMemberDef`: name, type, offset, flags, documentation.
@@ -119,17 +153,11 @@ impl Values<'_> {
             slots.splice(..0, own);
             Some(())
         };
-        let mut bytes = found.bytes.clone();
-        let mut heap = found.is_heap() && !found.made_by_c;
+        let mut at = Some(Rc::clone(found));
         for _ in 0..BASES {
-            if !heap {
-                break;
-            }
-            let _ = of_class(&bytes);
-            let base = self.objects.type_base.address(&bytes).unwrap_or_default();
-            let Ok(base) = self.type_at(base) else { break };
-            heap = base.is_heap() && !base.made_by_c;
-            bytes = base.bytes.clone();
+            let Some(class) = at.filter(|class| class.is_heap() && !class.made_by_c) else { break };
+            let _ = of_class(&class.bytes);
+            at = self.base_of(&class);
         }
         slots
     }

@@ -45,14 +45,7 @@ impl Values<'_> {
         }
         let name = self.type_name(&object.its_type);
         let opening = match class.is_dataclass {
-            true => format!(
-                "{}(",
-                class
-                    .module
-                    .as_ref()
-                    .and_then(|module| name.strip_prefix(module.as_str())?.strip_prefix('.'))
-                    .unwrap_or(&name)
-            ),
+            true => format!("{}(", self.qualname(&object.its_type)),
             false if attributes.list.is_empty() && attributes.more == 0 => return Ok(self.plain(object)),
             false => format!("<{name} at {}>(", object.address),
         };
@@ -216,7 +209,7 @@ impl Values<'_> {
     /// The forms of classes of the standard library that are written in Python; `None` where the instance does not have
     /// the attributes that one of them has.
     fn known_class(&self, object: &Object, attributes: &AttributesOf) -> Option<Pieces> {
-        let class = self.class_of(&object.its_type);
+        let class = self.own_class(&object.its_type);
         let module = class.module.as_deref()?;
         let name = object.its_type.name.as_str();
         match (module, name) {

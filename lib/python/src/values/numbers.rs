@@ -155,16 +155,44 @@ fn plain_float(value: f64) -> String {
     if value.is_infinite() {
         return if value > 0.0 { "inf" } else { "-inf" }.to_owned();
     }
-    let scientific = format!("{value:e}");
+    let scientific = shortest(value);
     let Some((digits, exponent)) = scientific.split_once('e') else { return scientific };
     match exponent.parse::<i32>() {
-        Ok(-4..=15) => format!("{value}"),
+        Ok(exponent @ -4..=15) => positional(digits, exponent),
         Ok(exponent) => {
             let sign = if exponent < 0 { '-' } else { '+' };
             format!("{digits}e{sign}{:02}", exponent.unsigned_abs())
         }
         Err(_) => scientific,
     }
+}
+
+/// The shortest digits that give the same number again, and of several the nearest; of two as near, those that end even.
+fn shortest(value: f64) -> String {
+    let any = format!("{value:e}");
+    let places =
+        any.split_once('e').and_then(|(digits, _)| digits.split_once('.')).map_or(0, |(_, places)| places.len());
+    let nearest = format!("{value:.places$e}");
+    if nearest.parse() == Ok(value) { nearest } else { any }
+}
+
+/// `d.ddd` times ten to the power of `exponent`, written without one.
+fn positional(digits: &str, exponent: i32) -> String {
+    let (sign, digits) = match digits.strip_prefix('-') {
+        Some(digits) => ("-", digits),
+        None => ("", digits),
+    };
+    let mut all: String = digits.chars().filter(|digit| *digit != '.').collect();
+    if exponent < 0 {
+        let zeros = "0".repeat(exponent.unsigned_abs() as usize - 1);
+        return format!("{sign}0.{zeros}{all}");
+    }
+    let whole = exponent.unsigned_abs() as usize + 1;
+    while all.len() < whole {
+        all.push('0');
+    }
+    let (whole, rest) = all.split_at(whole);
+    if rest.is_empty() { format!("{sign}{whole}") } else { format!("{sign}{whole}.{rest}") }
 }
 
 fn complex(real: f64, imaginary: f64) -> String {
@@ -195,6 +223,10 @@ mod tests {
             (0.000_012_5, "1.25e-05"),
             (5e-324, "5e-324"),
             (1.797_693_134_862_315_7e308, "1.7976931348623157e+308"),
+            // As near to …6.3.
+            (721_853_113_128_266.25, "721853113128266.2"),
+            (9_007_199_254_740_993.0, "9007199254740992.0"),
+            (-123.456, "-123.456"),
             (f64::NAN, "nan"),
             (f64::NEG_INFINITY, "-inf"),
         ] {

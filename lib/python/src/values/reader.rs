@@ -28,6 +28,14 @@ impl<'a> Reader<'a> {
         self.left.set(OF_A_VALUE);
     }
 
+    /// Does `work`, which reads what many values have in common, apart from what may be read for this one.
+    pub(crate) fn apart<R>(&self, work: impl FnOnce() -> R) -> R {
+        let left = self.left.replace(OF_A_VALUE);
+        let result = work();
+        self.left.set(left);
+        result
+    }
+
     /// The `length` bytes at `address`.
     pub(crate) fn bytes(&self, address: Address, length: u64) -> Result<Vec<u8>, Lack> {
         self.spend(length)?;

@@ -4,6 +4,7 @@
 //! C module made (`ht_module`). A class statement makes none of these, whatever it is called. Where the size of a structure
 //! is known, the type must state that very size.
 
+use super::classes::{Class, Own};
 use super::{Lack, Values};
 use crate::layout::Field;
 use pyst_snapshot::Address;
@@ -140,7 +141,8 @@ pub(crate) struct Type {
     /// What it is called where it is shown, once that was asked for.
     shown: RefCell<Option<String>>,
     /// The facts that classes are told apart by, once that was asked for.
-    pub(crate) class: RefCell<Option<Rc<super::classes::Class>>>,
+    pub(super) class: RefCell<Option<Rc<Class>>>,
+    pub(super) own: RefCell<Option<Rc<Own>>>,
 }
 
 /// The types that were met.
@@ -163,7 +165,7 @@ impl Values<'_> {
         if let Some(known) = self.types.known.borrow().get(&address) {
             return known.clone();
         }
-        let found = self.read_type(address);
+        let found = self.reader.apart(|| self.read_type(address));
         let mut known = self.types.known.borrow_mut();
         // That a limit was reached says nothing about the type.
         if known.len() < KEPT && found.as_ref().err() != Some(&Lack::Limit) {
@@ -177,14 +179,14 @@ impl Values<'_> {
         self.check_type_of(&found)?;
         let mut family = self.family_of(&found);
         found.is_own = family.is_some();
-        let mut base = self.base_of(&found);
+        let mut base = self.base_address(&found);
         for _ in 0..BASES {
             if family.is_some() || base.is_null() {
                 break;
             }
             let next = self.bare_type(base)?;
             family = self.family_of(&next);
-            base = self.base_of(&next);
+            base = self.base_address(&next);
         }
         found.family = family.unwrap_or(Family::Instance);
         Ok(Rc::new(found))
@@ -219,6 +221,7 @@ impl Values<'_> {
             is_own: false,
             shown: RefCell::default(),
             class: RefCell::default(),
+            own: RefCell::default(),
             bytes,
         })
     }
@@ -252,7 +255,7 @@ impl Values<'_> {
         Err(Lack::Invalid)
     }
 
-    fn base_of(&self, found: &Type) -> Address {
+    fn base_address(&self, found: &Type) -> Address {
         self.objects.type_base.address(&found.bytes).unwrap_or_default()
     }
 
@@ -328,6 +331,14 @@ impl Values<'_> {
         name
     }
 
+    /// The same without the module.
+    pub(crate) fn qualname(&self, found: &Type) -> String {
+        let name = self.type_name(found);
+        let own = self.own_class(found);
+        let short = own.module.as_ref().and_then(|module| name.strip_prefix(module.as_str())?.strip_prefix('.'));
+        short.map(ToOwned::to_owned).unwrap_or(name)
+    }
+
     fn full_name(&self, found: &Type) -> String {
         let own = |name: &str| {
             let name = name.strip_prefix("builtins.").or_else(|| name.strip_prefix("exceptions.")).unwrap_or(name);
@@ -338,7 +349,7 @@ impl Values<'_> {
         }
         let qualname = self.objects.type_qualname.address(&found.bytes);
         let qualname = qualname.and_then(|name| self.name(name).ok()).unwrap_or_else(|| found.name.clone());
-        match self.class_of(found).module.as_deref() {
+        match self.own_class(found).module.as_deref() {
             None | Some("builtins" | "__builtin__") => qualname,
             Some(module) => format!("{module}.{qualname}"),
         }
