@@ -7,6 +7,7 @@ mod cases;
 mod names;
 mod places;
 pub(crate) mod stacks;
+mod trampolines;
 
 use anyhow::{Context, Result, ensure};
 use cases::{CASE, CASES, Case, Gdb, Own};
