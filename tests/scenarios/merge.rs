@@ -12,6 +12,7 @@ mod numpy;
 mod options;
 mod oracle;
 mod reentry;
+mod trampoline;
 
 use anyhow::{Context, Result, ensure};
 use oracle::{Between, check_between, check_threads};

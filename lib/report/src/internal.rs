@@ -44,6 +44,7 @@ const CALLING: &[&str] = &[
     "cfunction_vectorcall_*",
     "method_vectorcall*",
     "object_vacall",
+    "py_trampoline_evaluator",
     "vectorcall_*",
 ];
 
