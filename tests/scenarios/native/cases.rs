@@ -166,6 +166,14 @@ pub(super) const CASES: &[Case] = &[
         ..CASE
     },
     Case { name: "deep recursion", source: "recursion.c", functions: &["main", "deeper", "deeper", "settle"], ..CASE },
+    Case {
+        name: "greenlet's stack",
+        source: "switched.c",
+        oracle: Own,
+        functions: &["g_initialstub", "inner", "settle"],
+        end: "stack-switch",
+        ..CASE
+    },
     // glibc's __start_context has no CFI before its first instruction.
     Case {
         name: "stack of its own",
