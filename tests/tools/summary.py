@@ -9,7 +9,7 @@ import collections
 import re
 import sys
 
-MATRIX = "matrix: "
+MATRIX, MERGE = "matrix: ", "merge: "
 BEGIN, END = "<!-- matrix: tests/run --table -->", "<!-- end of matrix -->"
 WORDS = {"ok": "ok", "FAILED": "FAILED", "skipped": "-"}
 
@@ -32,7 +32,11 @@ class Matrix:
         # {interpreter: {scenario: {"live" | "gcore" | "kernel core": outcome}}}; the worse outcome of two runs.
         self.cells = collections.defaultdict(lambda: collections.defaultdict(dict))
         self.scenarios, self.lacking = [], {}
+        # {interpreter: [outcome]} of the scenarios that hold merged stacks against gdb.
+        self.merged = collections.defaultdict(list)
         for scenario, circumstance, outcome, detail in notes(path):
+            if scenario.startswith(MERGE):
+                self.merged[circumstance.split(",")[0]].append(outcome)
             if not scenario.startswith(MATRIX):
                 continue
             scenario = scenario.removeprefix(MATRIX)
@@ -48,7 +52,10 @@ class Matrix:
         self.scenarios.sort()
 
     def count(self, interpreter, ways):
-        outcomes = [cell[way] for cell in self.cells[interpreter].values() for way in ways if way in cell]
+        return self.of([cell[way] for cell in self.cells[interpreter].values() for way in ways if way in cell])
+
+    @staticmethod
+    def of(outcomes):
         tried = [outcome for outcome in outcomes if outcome in ("ok", "FAILED")]
         return f"{tried.count('ok')}/{len(tried)}"
 
@@ -68,16 +75,17 @@ class Matrix:
         width = max(map(len, [*names, *self.lacking]), default=0)
         # Where a number ends is its column.
         ruler = "".join(f"{number:>5}" for number in range(5, len(self.scenarios) + 1, 5))
-        yield f"{'':{width}}   live   core  {ruler}"
+        yield f"{'':{width}}   live   core  merged  {ruler}"
         for name in names:
             letters = "".join(self.letter(name, scenario) for scenario in self.scenarios)
             live, core = self.count(name, ["live"]), self.count(name, ["gcore", "kernel core"])
-            yield f"{name:{width}}  {live:>5}  {core:>5}  {letters}".rstrip()
+            yield f"{name:{width}}  {live:>5}  {core:>5}  {self.of(self.merged[name]):>6}  {letters}".rstrip()
         for name, reason in sorted(self.lacking.items(), key=lambda one: by_version(one[0])):
             yield f"{name:{width}}  {reason}"
         yield ""
         yield "+ equal, living and from cores    l equal, living (no core was tried)    X differs"
         yield ". not in that version, or nothing to see there    blank: not tried with it"
+        yield "merged: scenarios whose native and Python frames, living and from a core, are merged as gdb and the target have them"
         yield ""
         legend = [f"{number:>2} {scenario}" for number, scenario in enumerate(self.scenarios, 1)]
         height = -(-len(legend) // 3)
