@@ -13,7 +13,7 @@ import zlib
 MAGIC = b"\x89PYS\r\n\x1a\n"
 KINDS = {
     1: "capture", 2: "process", 3: "threads", 4: "maps", 5: "modules", 6: "runtime", 7: "unwind", 8: "symbols", 9: "source",
-    10: "memory", 11: "native", 12: "python", 13: "diagnostics", 14: "calls", 0xFFFF: "end",
+    10: "memory", 11: "native", 12: "python", 13: "diagnostics", 14: "calls", 16: "waits", 0xFFFF: "end",
 }  # fmt: skip
 
 

@@ -19,6 +19,7 @@ use files::CoreFiles;
 use notes::{FileNote, Notes, SignalNote, ThreadNote};
 use pyst_snapshot::payload::{
     Arch, Blocking, Capture, CaptureSource, Diagnostic, Map, ModuleFile, Process, Severity, Signal, Stack, Thread,
+    Waits,
 };
 use pyst_snapshot::{Address, Bytes, Range, Snapshot, Tid};
 use std::os::unix::ffi::OsStrExt;
@@ -115,6 +116,9 @@ pub(crate) fn capture(path: &Path, exe: Option<&Path>, options: &Options) -> Res
         memory: &core,
         paths: TargetPaths::Here,
         diagnostics,
+        // The kernel writes none of this to a core.
+        waits: Waits::default(),
+        open_files: &|_| Vec::new(),
     };
     finish::finish(facts, options)
 }

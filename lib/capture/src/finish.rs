@@ -12,13 +12,14 @@ use pyst_elf::{
     Answer, Calls, CfiEntry, ElfFiles, FileRecorder, Files, ModuleId, ModuleTable, RecordedAnswers, SymbolHit,
     WithoutCalls,
 };
+use pyst_kernel::Call;
 use pyst_memory::{Image, Memory, Recorder};
 use pyst_native::Evidence;
 use pyst_snapshot::payload::{
-    Arch, Blocking, Capture, Diagnostic, Diagnostics, Map, Maps, Module, Modules, Native, NativeStack, Process,
-    Runtime, Severity, Stack, StackEnd, Stage, Thread, Threads,
+    Arch, Blocking, Capture, Diagnostic, Diagnostics, Map, Maps, Module, Modules, Native, NativeStack, OpenFile,
+    Process, Runtime, Severity, Stack, StackEnd, Stage, Thread, ThreadWait, Threads, Waits,
 };
-use pyst_snapshot::{Address, Range, Snapshot, Svma};
+use pyst_snapshot::{Address, Range, Snapshot, Svma, Tid};
 use std::collections::{BTreeMap, BTreeSet};
 
 /// What is kept of a stack above sp when unwinding ended early: a later version may get further.
@@ -37,11 +38,27 @@ pub(crate) struct Facts<'a> {
     pub(crate) memory: &'a dyn Memory,
     pub(crate) paths: TargetPaths,
     pub(crate) diagnostics: Vec<Diagnostic>,
+    /// What the kernel says of what threads wait for, without files.
+    pub(crate) waits: Waits,
+    /// The open files with these descriptors.
+    pub(crate) open_files: &'a dyn Fn(&BTreeSet<i32>) -> Vec<OpenFile>,
 }
 
 /// Records what the stages ask, and puts the snapshot together.
 pub(crate) fn finish(facts: Facts<'_>, options: &Options) -> Result<Snapshot, CaptureError> {
-    let Facts { capture, process, threads, maps, loaded, mut runtime, memory, paths, mut diagnostics } = facts;
+    let Facts {
+        capture,
+        process,
+        threads,
+        maps,
+        loaded,
+        mut runtime,
+        memory,
+        paths,
+        mut diagnostics,
+        waits,
+        open_files,
+    } = facts;
     let memory = WithFiles { memory, maps, loaded };
     let threads = Threads { threads };
     let mut used = Used::default();
@@ -93,6 +110,8 @@ pub(crate) fn finish(facts: Facts<'_>, options: &Options) -> Result<Snapshot, Ca
         .filter(|_| options.source)
         .map(|python| source::read(&python, &paths, process.started_at_ns, capture.captured_at_ns));
 
+    let waits = wait_for(waits, &threads, capture.arch, open_files, &recorder);
+
     let image = recorder.into_image();
     let maps = Maps { maps: recorded_maps(maps, &image, &mappings) };
     let complete = diagnostics.iter().all(|diagnostic| diagnostic.severity < Severity::LOSS);
@@ -112,8 +131,34 @@ pub(crate) fn finish(facts: Facts<'_>, options: &Options) -> Result<Snapshot, Ca
     for memory in image.into_payload().split() {
         snapshot.append(&memory)?;
     }
+    if waits != Waits::default() {
+        snapshot.append(&waits)?;
+    }
     snapshot.append(&Diagnostics { stage: Stage::GRAB, items: diagnostics })?;
     Ok(snapshot)
+}
+
+/// What threads wait for, with the files that their system calls name; what their arguments point to is recorded.
+fn wait_for(
+    waits: Waits,
+    threads: &Threads,
+    arch: Arch,
+    open_files: &dyn Fn(&BTreeSet<i32>) -> Vec<OpenFile>,
+    memory: &dyn Memory,
+) -> Waits {
+    let mut descriptors = BTreeSet::new();
+    let mut said: BTreeMap<Tid, ThreadWait> = waits.threads.into_iter().map(|wait| (wait.tid, wait)).collect();
+    for thread in &threads.threads {
+        let wait = said.get_mut(&thread.tid);
+        let call = Call::of(thread, wait.as_ref().and_then(|wait| wait.system_call.as_ref()), arch, memory);
+        descriptors.extend(call.into_iter().flat_map(|call| call.files.descriptors));
+        // The registers are of a later moment, and of the same as the stack.
+        if let Some(wait) = wait.filter(|_| thread.registers.is_some()) {
+            wait.system_call = None;
+        }
+    }
+    said.retain(|_, wait| wait.wait_channel.is_some() || wait.system_call.is_some());
+    Waits { threads: said.into_values().collect(), files: open_files(&descriptors), ..waits }
 }
 
 fn append_answers(snapshot: &mut Snapshot, answers: &RecordedAnswers, options: &Options) -> Result<(), CaptureError> {

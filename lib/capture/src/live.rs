@@ -10,8 +10,10 @@ mod memory;
 mod procfs;
 mod refusal;
 mod resident;
+mod sockets;
 pub(crate) mod stack;
 mod stop;
+mod waits;
 
 use crate::error::CaptureError;
 use crate::finish::{self, Facts};
@@ -111,6 +113,8 @@ fn capture_here(pid: u32, options: &Options, released: &Sender<()>) -> Result<Sn
         memory: &image,
         paths,
         diagnostics,
+        waits: look.waits.payload(&look.proc, captured_at),
+        open_files: &|descriptors| look.waits.files(&look.proc, descriptors),
     };
     finish::finish(facts, options)
 }

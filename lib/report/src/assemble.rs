@@ -2,6 +2,7 @@
 
 use crate::doing::Doings;
 use crate::frames::{MAX_TEXT, Names};
+use crate::kernel::Kernel;
 use crate::merge::{Entry, Merged, Reason, Unplaced, merge};
 use crate::model::{
     Diagnostic, Interpreter, Process, Python, PythonState, Report, SCHEMA, Signal, SnapshotInfo, Thread, VERSION,
@@ -199,9 +200,12 @@ fn threads(sections: &Sections) -> (Vec<Thread>, Vec<Problem>) {
     for (_, parts, merged) in &merged {
         doings.add(parts.native, &parts.states_in(merged), &names);
     }
+    let kernel = Kernel::of_sections(sections);
     let thread = |(tid, parts, merged): (Option<u32>, Parts, Merged)| {
         report_problems(tid, &parts, &merged, &mut problems);
-        thread(tid, &parts, &merged, &names, &doings)
+        let mut thread = thread(tid, &parts, &merged, &names, &doings);
+        kernel.add_to(&mut thread);
+        thread
     };
     let mut threads: Vec<Thread> = merged.into_iter().map(thread).collect();
     problems.extend(sections.python.iter().flat_map(|python| doings.collectors_unknown(python)));
@@ -261,6 +265,8 @@ fn thread(tid: Option<u32>, parts: &Parts, merged: &Merged, names: &Names, doing
         ident: ident(parts),
         os_name: kernel.and_then(|thread| thread.name.as_ref()).map(|name| name.escaped()),
         state: kernel.and_then(|thread| thread.state).map(letter),
+        wchan: None,
+        syscall: None,
         crashed: kernel.is_some_and(|thread| thread.crashed),
         gil: python_states.first().and_then(|state| state.gil),
         gc_collecting: python_states.first().and_then(|state| state.gc_collecting),

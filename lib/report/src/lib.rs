@@ -15,6 +15,7 @@ mod doing;
 mod frames;
 mod internal;
 pub mod json;
+mod kernel;
 pub mod merge;
 pub mod model;
 pub mod schema;

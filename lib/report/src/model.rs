@@ -9,7 +9,7 @@ use crate::words::{Decimal, Hex, Word};
 use pyst_snapshot::Tid;
 use pyst_snapshot::payload::{
     self as wire, Arch, Attachment, Blocking, CaptureSource, FoundBy, FrameChainEnd, GilState, LayoutSource,
-    RuntimeFoundBy, Severity, StackEnd, Stage, ValueAbsence, VariableKind, VersionFoundBy,
+    RuntimeFoundBy, Severity, SocketProtocol, SocketState, StackEnd, Stage, ValueAbsence, VariableKind, VersionFoundBy,
 };
 use schemars::JsonSchema;
 use serde::Serialize;
@@ -177,6 +177,10 @@ pub struct Thread {
     pub os_name: Option<String>,
     /// The kernel's state letter before the stop: `S`, `R`, `D`, …
     pub state: Option<String>,
+    /// The kernel's function that it slept in before the stop; null when it did not sleep, or that is not known.
+    pub wchan: Option<String>,
+    /// The system call that it is in; null when it is in none, or that is not known.
+    pub syscall: Option<SystemCall>,
     /// Whether it took the signal that ended the process.
     pub crashed: bool,
     /// Its Python states, one an interpreter that it runs code of, innermost first.
@@ -189,6 +193,68 @@ pub struct Thread {
     pub stack_end: Option<Word<StackEnd>>,
     /// The frames, outermost first.
     pub frames: Vec<Frame>,
+}
+
+/// A system call that a thread sleeps in.
+#[derive(Clone, Debug, PartialEq, Serialize, JsonSchema)]
+pub struct SystemCall {
+    /// Its number.
+    pub number: u64,
+    /// Its name; null for a number that this version does not know.
+    pub name: Option<&'static str>,
+    /// The registers of its arguments: six, though it may have fewer; null for one that is not known.
+    pub arguments: Vec<Option<Hex>>,
+    /// Whether it was interrupted before and went on, as by an earlier snapshot; the kernel then says `restart_syscall`.
+    pub restarted: bool,
+    /// The files it waits for, 64 at most.
+    pub files: Vec<OpenFile>,
+    /// Whether it waits for more files than those, or which they are is not known.
+    pub more_files: bool,
+    /// The futex it waits for.
+    pub futex: Option<Hex>,
+    /// The thread whose end it waits for.
+    pub joins_tid: Option<u32>,
+    /// How long it waits at most; null where no argument says so, or it is not known.
+    pub timeout: Option<Timeout>,
+    /// What it waits for, for people: `read(3: /run/queue)`.
+    pub text: String,
+}
+
+/// How long a system call waits at most.
+#[derive(Clone, Debug, PartialEq, Serialize, JsonSchema)]
+pub struct Timeout {
+    /// `given`: so long from its start on; `left`: so long from the moment of the snapshot on; `never`: it has none.
+    pub kind: &'static str,
+    /// In nanoseconds; null with `never`.
+    pub ns: Option<Decimal>,
+}
+
+/// A file that a system call waits for.
+#[derive(Clone, Debug, Default, PartialEq, Serialize, JsonSchema)]
+pub struct OpenFile {
+    /// Its descriptor.
+    pub fd: i32,
+    /// What `/proc/PID/fd/N` leads to: a path, or `pipe:[4711]`; null when it is not known.
+    pub path: Option<Arc<str>>,
+    /// Of a socket.
+    pub socket: Option<Socket>,
+    /// Of an epoll instance: the descriptors that it watches, 64 at most.
+    pub watches: Option<Vec<i32>>,
+}
+
+/// A socket.
+#[derive(Clone, Debug, PartialEq, Serialize, JsonSchema)]
+pub struct Socket {
+    /// What it speaks.
+    pub protocol: Word<SocketProtocol>,
+    /// Its state.
+    pub state: Word<SocketState>,
+    /// Its own address and port: `10.0.0.5:40312`, `[::1]:80`.
+    pub local: Option<String>,
+    /// The address and port that it is connected to.
+    pub remote: Option<String>,
+    /// Of a unix socket: its path; an abstract one starts with `@`.
+    pub path: Option<Arc<str>>,
 }
 
 /// What one interpreter knows of a thread.

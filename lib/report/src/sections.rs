@@ -1,11 +1,14 @@
 //! The sections of a snapshot that a report is made of, decoded; what does not decode is said and left out.
 
 use crate::model::Diagnostic;
+use pyst_kernel::Call;
+use pyst_memory::Image;
 use pyst_snapshot::payload::{
-    self as wire, Capture, Diagnostics, Modules, Native, Process, Python, Runtime, Severity, Source, Stage, Threads,
-    Variables,
+    self as wire, Capture, Diagnostics, Modules, Native, Process, Python, Runtime, Severity, Source, Stage, Thread,
+    ThreadWait, Threads, Variables, Waits,
 };
-use pyst_snapshot::{Defect, Payload, PayloadError, Snapshot};
+use pyst_snapshot::{Defect, Payload, PayloadError, Snapshot, Tid};
+use std::collections::BTreeMap;
 
 /// The decoded sections, and what was wrong.
 #[derive(Debug, Default)]
@@ -19,6 +22,9 @@ pub(crate) struct Sections {
     pub(crate) native: Option<Native>,
     pub(crate) python: Option<Python>,
     pub(crate) variables: Option<Variables>,
+    pub(crate) waits: Waits,
+    /// The system calls that threads are in.
+    pub(crate) calls: BTreeMap<Tid, Call>,
     pub(crate) diagnostics: Vec<Diagnostic>,
 }
 
@@ -46,7 +52,24 @@ impl Sections {
         sections.native = sections.decode(snapshot);
         sections.python = sections.decode(snapshot);
         sections.variables = sections.decode(snapshot);
+        sections.waits = sections.decode(snapshot).unwrap_or_default();
+        sections.add_calls(snapshot);
         sections
+    }
+
+    /// Finds the system call of each thread, in the memory that the capture recorded for this.
+    fn add_calls(&mut self, snapshot: &Snapshot) {
+        let Some(arch) = self.capture.as_ref().map(|capture| capture.arch) else { return };
+        // Memory that does not decode is a matter of the stages that found frames in it, and said so.
+        let (memory, _) = Image::of_snapshot(snapshot);
+        let waits = self.waits.threads.iter().map(|wait| (wait.tid, wait));
+        let waits: BTreeMap<Tid, &ThreadWait> = waits.collect();
+        let threads = self.threads.threads.iter();
+        let call = |thread: &Thread| {
+            let said = waits.get(&thread.tid).and_then(|wait| wait.system_call.as_ref());
+            Some((thread.tid, Call::of(thread, said, arch, &memory)?))
+        };
+        self.calls = threads.filter_map(call).collect();
     }
 
     /// Adds a diagnostic of this report.

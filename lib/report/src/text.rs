@@ -15,6 +15,7 @@ mod paint;
 mod variables;
 
 use crate::assemble::ends_early;
+use crate::kernel;
 use crate::model::{Frame, NativeFrame, PythonFrame, PythonState, Report, Thread};
 use paint::Paint;
 use pyst_snapshot::Safe;
@@ -137,7 +138,11 @@ impl Writer<'_> {
                 Frame::Native(frame) => self.write_native(frame, out)?,
             }
         }
-        ends.write_rest(self.paint, out)
+        ends.write_rest(self.paint, out)?;
+        match kernel::line(thread) {
+            Some(line) => writeln!(out, "    (Kernel) {}", Safe(&line)),
+            None => Ok(()),
+        }
     }
 
     fn write_python(&self, frame: &PythonFrame, out: &mut impl Write) -> io::Result<()> {

@@ -3,7 +3,7 @@
 use crate::merge::PlacedBy;
 use pyst_snapshot::payload::{
     AnchorKind, Arch, Attachment, Blocking, CaptureSource, FoundBy, FrameChainEnd, GilState, LayoutSource,
-    RuntimeFoundBy, Severity, StackEnd, Stage, ValueAbsence, VariableKind, VersionFoundBy,
+    RuntimeFoundBy, Severity, SocketProtocol, SocketState, StackEnd, Stage, ValueAbsence, VariableKind, VersionFoundBy,
 };
 use pyst_snapshot::{Address, Ident};
 use schemars::{JsonSchema, Schema, SchemaGenerator, json_schema};
@@ -43,6 +43,8 @@ codes!(
     LayoutSource,
     RuntimeFoundBy,
     Severity,
+    SocketProtocol,
+    SocketState,
     StackEnd,
     Stage,
     ValueAbsence,

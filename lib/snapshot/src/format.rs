@@ -54,6 +54,8 @@ open_enum!(
         CALLS = 14, "calls";
         /// Arguments and locals of Python frames, added by `pyst-py`.
         VARIABLES = 15, "variables";
+        /// What threads wait for, by the kernel, and the files of their system calls.
+        WAITS = 16, "waits";
         /// Closes a snapshot; its payload is empty.
         END = 0xffff, "end";
     }

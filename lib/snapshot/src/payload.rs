@@ -20,6 +20,7 @@ mod symbols;
 mod threads;
 mod unwind;
 mod variables;
+mod waits;
 
 pub use calls::*;
 pub use capture::*;
@@ -36,6 +37,7 @@ pub use symbols::*;
 pub use threads::*;
 pub use unwind::*;
 pub use variables::*;
+pub use waits::*;
 
 use crate::format::SectionKind;
 use crate::wire::WireError;

@@ -9,6 +9,7 @@ use super::procfs::{Proc, Stat, Status, split_arguments};
 use super::refusal;
 use super::resident::Resident;
 use super::stop;
+use super::waits::Before;
 use crate::Options;
 use crate::error::CaptureError;
 use crate::modules::{self, LoadedModules};
@@ -37,6 +38,8 @@ pub(crate) struct Look {
     pub(crate) status: Status,
     pub(crate) process: Process,
     pub(crate) threads: Vec<Thread>,
+    /// What they wait for.
+    pub(crate) waits: Before,
     pub(crate) maps: Arc<Vec<Map>>,
     pub(crate) loaded: LoadedModules,
     pub(crate) runtime: Runtime,
@@ -70,15 +73,13 @@ pub(crate) fn look(pid: u32, options: &Options) -> Result<Look, CaptureError> {
     let finder = LiveFiles { proc: &proc, memory: &memory, exe, search: &options.search };
     let loaded = modules::load(&maps, &memory, &finder);
     let runtime = crate::find_runtime(&loaded, &maps, &memory, options);
-    let walked = runtime.found.as_ref().map(|found| {
-        let recorder = Recorder::new(&memory);
-        let walked = pyst_python::walk(found, &[], &recorder);
-        (found, walked.python, widen(&recorder.ranges(), &maps, SLACK))
-    });
+    let recorder = Recorder::new(&memory);
+    let walked = runtime.found.as_ref().map(|found| (found, pyst_python::walk(found, &[], &recorder).python));
     let locals = walked.as_ref().zip(options.locals);
-    let locals = locals.map(|((found, python, _), limit)| Locals::look(found, python, limit, &memory, &maps));
-    let prediction = walked.map(|(_, _, prediction)| prediction).unwrap_or_default();
-    Ok(Look { proc, living, status, process, threads, maps, loaded, runtime, prediction, locals })
+    let locals = locals.map(|((found, python), limit)| Locals::look(found, python, limit, &memory, &maps));
+    let waits = Before::of(&proc, &threads, &recorder);
+    let prediction = widen(&recorder.ranges(), &maps, SLACK);
+    Ok(Look { proc, living, status, process, threads, waits, maps, loaded, runtime, prediction, locals })
 }
 
 impl Look {

@@ -1,0 +1,170 @@
+//! What the kernel says of what threads wait for. None of it is read in the stop: wait channels before it, for a stopped
+//! thread's is the tracer's stop; files before it and after it, and kept if they are the same.
+
+use super::LIVE_ARCH;
+use super::procfs::Proc;
+use super::sockets;
+use nix::time::ClockId;
+use pyst_kernel::Call;
+use pyst_memory::Memory;
+use pyst_snapshot::Bytes;
+use pyst_snapshot::payload::{OpenFile, SystemCall, Thread, ThreadWait, Waits};
+use std::collections::{BTreeMap, BTreeSet};
+use std::fs::File;
+use std::io::Read;
+use std::time::SystemTime;
+
+/// The most files that are looked at.
+const MAX_FILES: usize = 1024;
+
+/// The most of the files that an epoll instance watches that are told.
+const MAX_WATCHED: usize = 64;
+
+/// The most of `fdinfo` that is read: an epoll instance has a line for each file that it watches.
+const MAX_FDINFO: u64 = 1 << 20;
+
+const EPOLL: &[u8] = b"anon_inode:[eventpoll]";
+
+/// What could be read before the stop.
+#[derive(Debug, Default)]
+pub(crate) struct Before {
+    threads: Vec<ThreadWait>,
+    /// What each descriptor was open to that a system call named, or an epoll instance of one watched.
+    links: BTreeMap<i32, Vec<u8>>,
+}
+
+impl Before {
+    /// Of these threads. What their system calls point to is read from `memory`.
+    pub(crate) fn of(proc: &Proc, threads: &[Thread], memory: &dyn Memory) -> Before {
+        let mut before = Before::default();
+        let mut descriptors = BTreeSet::new();
+        for thread in threads {
+            let task = proc.task(thread.tid.0);
+            let system_call = task.read("syscall").ok().and_then(|text| parse_system_call(&text));
+            let call = Call::of(thread, system_call.as_ref(), LIVE_ARCH, memory);
+            descriptors.extend(call.into_iter().flat_map(|call| call.files.descriptors));
+            before.threads.push(ThreadWait { tid: thread.tid, wait_channel: wait_channel(&task), system_call });
+        }
+        for descriptor in descriptors.into_iter().take(MAX_FILES) {
+            before.look_at(proc, descriptor);
+        }
+        before
+    }
+
+    fn look_at(&mut self, proc: &Proc, descriptor: i32) {
+        let Some(link) = link(proc, descriptor) else { return };
+        let watched = watched(proc, descriptor, &link).unwrap_or_default();
+        self.links.insert(descriptor, link);
+        for descriptor in watched {
+            if let (true, Some(link)) = (self.links.len() < MAX_FILES, self::link(proc, descriptor)) {
+                self.links.insert(descriptor, link);
+            }
+        }
+    }
+
+    /// The payload, but for the files.
+    pub(crate) fn payload(&self, proc: &Proc, captured_at: SystemTime) -> Waits {
+        Waits { monotonic_ns: monotonic_at(proc, captured_at), threads: self.threads.clone(), files: Vec::new() }
+    }
+
+    /// The files that these descriptors are open to, and were before the stop, and those that they watch.
+    pub(crate) fn files(&self, proc: &Proc, descriptors: &BTreeSet<i32>) -> Vec<OpenFile> {
+        let mut files: BTreeMap<i32, OpenFile> = BTreeMap::new();
+        let mut wanted: Vec<i32> = descriptors.iter().rev().copied().collect();
+        while let Some(descriptor) = wanted.pop() {
+            if files.len() >= MAX_FILES || files.contains_key(&descriptor) {
+                continue;
+            }
+            let Some(link) = link(proc, descriptor).filter(|link| self.links.get(&descriptor) == Some(link)) else {
+                continue;
+            };
+            let watched = watched(proc, descriptor, &link);
+            wanted.extend(watched.iter().flatten());
+            files.insert(descriptor, OpenFile { descriptor, target: Bytes(link), socket: None, watched });
+        }
+        let mut files: Vec<OpenFile> = files.into_values().collect();
+        sockets::describe(&mut files, proc);
+        files
+    }
+}
+
+/// `/proc/T/wchan`: `0` for a thread that does not sleep, and for who may not know.
+fn wait_channel(task: &Proc) -> Option<Bytes> {
+    let name = task.read("wchan").ok()?;
+    (!name.is_empty() && name != b"0").then_some(Bytes(name))
+}
+
+/// `/proc/T/syscall`: a number, six arguments, sp and pc; `running`, or -1 for a thread that sleeps outside of a call.
+fn parse_system_call(text: &[u8]) -> Option<SystemCall> {
+    let text = std::str::from_utf8(text).ok()?;
+    let mut words = text.split_ascii_whitespace();
+    let number = words.next()?.parse().ok()?;
+    let argument = |word: &str| u64::from_str_radix(word.strip_prefix("0x")?, 16).ok();
+    let arguments: Vec<u64> = words.map_while(argument).take(6).collect();
+    (arguments.len() == 6).then_some(SystemCall { number, arguments })
+}
+
+fn link(proc: &Proc, descriptor: i32) -> Option<Vec<u8>> {
+    proc.link(&format!("fd/{descriptor}"))
+}
+
+/// The descriptors that an epoll instance watches; `None` of another file.
+fn watched(proc: &Proc, descriptor: i32, link: &[u8]) -> Option<Vec<i32>> {
+    if link != EPOLL {
+        return None;
+    }
+    let mut text = String::new();
+    let file = File::open(proc.path(format!("fdinfo/{descriptor}"))).ok()?;
+    file.take(MAX_FDINFO).read_to_string(&mut text).ok()?;
+    let mut watched: Vec<i32> = text.lines().filter_map(watched_descriptor).collect();
+    watched.sort_unstable();
+    watched.dedup();
+    watched.truncate(MAX_WATCHED);
+    Some(watched)
+}
+
+/// `tfd:        7 events:       19 data: …`
+fn watched_descriptor(line: &str) -> Option<i32> {
+    line.strip_prefix("tfd:")?.split_ascii_whitespace().next()?.parse().ok()
+}
+
+/// The monotonic clock at a time, if the process has the one that is read here.
+fn monotonic_at(proc: &Proc, time: SystemTime) -> Option<u64> {
+    let own = Proc::of(std::process::id());
+    if proc.link("ns/time") != own.link("ns/time") {
+        return None;
+    }
+    let now = nix::time::clock_gettime(ClockId::CLOCK_MONOTONIC).ok()?;
+    let since = SystemTime::now().duration_since(time).ok()?;
+    let now = u64::try_from(now.tv_sec())
+        .ok()?
+        .checked_mul(1_000_000_000)?
+        .checked_add(u64::try_from(now.tv_nsec()).ok()?)?;
+    now.checked_sub(u64::try_from(since.as_nanos()).ok()?)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_line_of_proc_is_a_system_call_or_none() {
+        let call =
+            parse_system_call(b"0 0x3 0x7ffd0010 0x400 0x0 0x0 0xffffffffffffffff 0x7ffd0000 0x7f0012\n").unwrap();
+        assert_eq!((call.number, call.arguments), (0, vec![3, 0x7ffd_0010, 0x400, 0, 0, u64::MAX]));
+        for text in [&b"running\n"[..], b"-1 0x7ffd0000 0x7f0012\n", b"", b"0 0x3\n", b"0 3 4 5 6 7 8\n", b"\xff"] {
+            assert_eq!(parse_system_call(text), None);
+        }
+    }
+
+    #[test]
+    fn what_epoll_watches_is_in_lines_of_its_own() {
+        assert_eq!(
+            watched_descriptor("tfd:        7 events:       19 data:                7  pos:0 ino:3f sdev:7"),
+            Some(7)
+        );
+        for line in ["pos:\t0", "tfd:", "tfd: x", ""] {
+            assert_eq!(watched_descriptor(line), None);
+        }
+    }
+}
