@@ -26,7 +26,6 @@ const CALLING: &[&str] = &[
     "_PyCallMethodDescriptorFast*",
     "_PyJIT_Entry",
     "_Py_BuiltinCallFast*",
-    "py_trampoline_evaluator",
     "_Py_CallBuiltinClass_StackRef*",
     "_Py_VectorCallInstrumentation_StackRef*",
     "_Py_VectorCall_StackRef*",
