@@ -236,6 +236,8 @@ def spell(value, open=()):
         return "<function %s at %s>" % (getattr(value, "__qualname__", value.__name__), address(value))
     if kind is type(threading.Event()) and isinstance(value, type(threading.Event())):
         return "<%s at %s: %s>" % (type_name(kind), address(value), "set" if value.is_set() else "unset")
+    if isinstance(value, threading.Thread):
+        return "<%s at %s: %s>" % (type_name(kind), address(value), value.name)
     if kind.__name__ == "method" or kind.__name__ == "instancemethod":
         name = getattr(value.__func__, "__qualname__", value.__func__.__name__)
         owner = value.__self__
@@ -444,6 +446,7 @@ class Maker(object):
             lambda: weakref.ref(Plain()),
             lambda: self.keep(self.instance(depth)).__class__,
             lambda: threading.Event().wait,
+            lambda: self.random.choice([threading.current_thread(), threading.Thread(name="a name")]),
         ]
         if dataclasses:
             rolls.append(lambda: Data(self.value(depth + 1), self.value(depth + 1)))

@@ -1,6 +1,7 @@
 //! The look: everything that can be learnt while the target runs, and what the walk will read.
 
 use super::LIVE_ARCH;
+use super::careful::Careful;
 use super::files::LiveFiles;
 use super::locals::Locals;
 use super::maps;
@@ -76,7 +77,8 @@ pub(crate) fn look(pid: u32, options: &Options) -> Result<Look, CaptureError> {
     let recorder = Recorder::new(&memory);
     let walked = runtime.found.as_ref().map(|found| (found, pyst_python::walk(found, &[], &recorder).python));
     let locals = walked.as_ref().zip(options.locals);
-    let locals = locals.map(|((found, python), limit)| Locals::look(found, python, limit, &memory, &maps));
+    let careful = Careful::new(&memory, &maps, &proc);
+    let locals = locals.map(|((found, python), limit)| Locals::look(found, python, limit, &careful, &maps));
     let waits = Before::of(&proc, &threads, &recorder);
     let prediction = widen(&recorder.ranges(), &maps, SLACK);
     Ok(Look { proc, living, status, process, threads, waits, maps, loaded, runtime, prediction, locals })

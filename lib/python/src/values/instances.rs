@@ -213,6 +213,9 @@ impl Values<'_> {
         let module = class.module.as_deref()?;
         let name = object.its_type.name.as_str();
         match (module, name) {
+            ("threading", "Thread" | "_MainThread" | "_DummyThread" | "Timer") => {
+                stdlib::thread(self, object, attributes)
+            }
             ("threading", "Event" | "_Event") => stdlib::event(self, object, attributes),
             ("threading", "Condition" | "_Condition") => stdlib::condition(self, object, attributes),
             ("queue" | "Queue", "Queue" | "LifoQueue" | "PriorityQueue") => stdlib::queue(self, object, attributes),

@@ -79,6 +79,13 @@ impl Values<'_> {
     }
 }
 
+/// `threading.Thread`: its name. What it runs, its frames show.
+pub(crate) fn thread(values: &Values<'_>, object: &Object, attributes: &AttributesOf) -> Option<Pieces> {
+    let name = attributes.get("_name").or_else(|| attributes.get("_Thread__name"))?;
+    let class = values.type_name(&object.its_type);
+    Some(Pieces::text(format!("<{class} at {}: {}>", object.address, values.name(name).ok()?)))
+}
+
 /// `threading.Event`: whether it is set.
 pub(crate) fn event(values: &Values<'_>, object: &Object, attributes: &AttributesOf) -> Option<Pieces> {
     let flag = attributes.get("_flag").or_else(|| attributes.get("_Event__flag"))?;
