@@ -9,13 +9,13 @@ import gdb
 
 # Where _Py_DebugOffsets has what is wanted.
 STATED = {
-    (3, 13): dict(head=40, next=64, threads=72, thread_next=168, current=184, previous=232, code=240, owner=264, file=280, name=288, text=560),
-    (3, 14): dict(head=40, next=64, threads=72, thread_next=192, current=208, previous=256, code=264, owner=288, file=320, name=328, text=640),
-    (3, 15): dict(head=40, next=64, threads=72, thread_next=192, current=208, previous=320, code=328, owner=352, file=384, name=392, text=736),
+    (3, 13): dict(head=40, next=64, threads=72, thread_next=168, current=184, previous=232, code=240, owner=264, file=280, name=288, length=552, text=560),
+    (3, 14): dict(head=40, next=64, threads=72, thread_next=192, current=208, previous=256, code=264, owner=288, file=320, name=328, length=632, text=640),
+    (3, 15): dict(head=40, next=64, threads=72, thread_next=192, current=208, previous=320, code=328, owner=352, file=384, name=392, length=728, text=736),
 }
 KNOWN = {
-    (3, 11): dict(head=40, next=0, threads=16, thread_next=8, cframe=56, previous=48, code=32, owner=69, file=112, name=120, text=48),
-    (3, 12): dict(head=40, next=0, threads=72, thread_next=8, cframe=56, previous=8, code=0, owner=70, file=112, name=120, text=40),
+    (3, 11): dict(head=40, next=0, threads=16, thread_next=8, cframe=56, previous=48, code=32, owner=69, file=112, name=120, length=16, text=48),
+    (3, 12): dict(head=40, next=0, threads=72, thread_next=8, cframe=56, previous=8, code=0, owner=70, file=112, name=120, length=16, text=40),
 }
 # FRAME_OWNED_BY_CSTACK, later FRAME_OWNED_BY_INTERPRETER.
 SHIM = 3
@@ -50,7 +50,7 @@ class Python:
         text = word(code + self.at["name"])
         if text == word(code + self.at["file"]):
             return None
-        length = word(text + 16)
+        length = word(text + self.at["length"])
         return bytes(gdb.selected_inferior().read_memory(text + self.at["text"], length)).decode("latin-1")
 
     def frames(self, frame, end=0):
