@@ -42,7 +42,7 @@ fn check(path: &Path) -> Result<()> {
     let last = outputs.last().context("no stage")?;
     ensure!(last.status == Some(0), "exit status {:?}: {}", last.status, last.stderr);
     let report = Report::parse(&last.stdout)?;
-    ensure!(report.agrees_with(&account)? > 0, "the account is empty");
+    ensure!(report.frames_agree_with(&account)? > 0, "the account is empty");
     for (tid, frames) in gdb {
         let found = report.thread(tid)?.native_frames();
         let found: Vec<_> = found.iter().rev().map(|frame| frame["address"].as_str().unwrap_or_default()).collect();

@@ -83,11 +83,25 @@ impl Report {
         all.iter().map(|one| one["code"].as_str().unwrap_or_default().to_owned()).collect()
     }
 
-    /// Whether the Python frames of every thread are those of the target's account; how many frames were compared.
+    /// Whether every thread has the name and the Python frames of the target's account; how many frames were compared.
+    ///
+    /// # Errors
+    /// It has not; the first difference is told.
+    pub fn agrees_with(&self, account: &Account) -> Result<usize> {
+        for expected in account.threads.iter().filter(|thread| !thread.name.is_empty()) {
+            let thread = self.thread(expected.tid)?;
+            let (name, daemon) = (thread.json["name"].as_str(), thread.json["daemon"].as_bool());
+            let is_same = name == Some(&expected.name) && daemon == expected.daemon;
+            ensure!(is_same, "thread {}: {name:?}, daemon: {daemon:?} instead of {expected:?}", expected.tid);
+        }
+        self.frames_agree_with(account)
+    }
+
+    /// Whether the Python frames of every thread are those of the target's account; how many were compared.
     ///
     /// # Errors
     /// They are not; the first difference is told.
-    pub fn agrees_with(&self, account: &Account) -> Result<usize> {
+    pub fn frames_agree_with(&self, account: &Account) -> Result<usize> {
         let mut compared = 0;
         for expected in &account.threads {
             let found = self.thread(expected.tid)?.python_frames()?;

@@ -38,8 +38,11 @@ pub struct AccountThread {
     pub ident: u64,
     /// `threading.get_native_id()`.
     pub tid: u32,
-    /// `Thread.name`.
+    /// `Thread.name`; empty where `threading` does not know the thread.
     pub name: String,
+    /// `Thread.daemon`.
+    #[serde(default)]
+    pub daemon: Option<bool>,
     /// Outermost first.
     pub frames: Vec<crate::report::Frame>,
 }

@@ -86,6 +86,7 @@ def tell():
                 "ident": ident,
                 "tid": thread.native_id if thread else tids.get(ident),
                 "name": printable(thread.name) if thread else "",
+                "daemon": thread.daemon if thread else None,
                 "frames": frames_from(speaker or frame, speaker),
             }
         )

@@ -184,7 +184,7 @@ OBJECT_FIELDS = [
     ("complex_value", ["PyComplexObject.cval"], None),
     ("bytearray_start", ["PyByteArrayObject.ob_start", "PyByteArrayObject.ob_bytes"], None),
     # unicode of Python 2; `sys` says how wide its characters are.
-    ("interpreter_sys", [f"{INTERPRETER}.sysdict"], None),
+    ("interpreter_sys", [f"{INTERPRETER}.sysdict"], "interpreter_state.sysdict"),
     ("unicode_length", ["PyUnicodeObject.length"], None),
     ("unicode_data", ["PyUnicodeObject.str"], None),
     ("list_items", ["PyListObject.ob_item"], "list_object.ob_item"),

@@ -63,7 +63,12 @@ pub fn find_runtime(target: Target<'_>, exhaustive: bool) -> Runtime {
     if exhaustive && !search.is_over() {
         search.everywhere();
     }
-    Runtime { found: search.best.map(|(_, found)| found), tried: search.tried }
+    let memory = search.target.memory;
+    let found = search.best.map(|(_, found)| {
+        let active_threads = crate::walk::active_threads(&found, memory);
+        FoundRuntime { active_threads, ..found }
+    });
+    Runtime { found, tried: search.tried }
 }
 
 struct Search<'a> {

@@ -22,6 +22,7 @@ mod frames;
 mod layout;
 mod location;
 mod locks;
+mod naming;
 mod object;
 mod replay;
 mod text;

@@ -27,7 +27,7 @@ mod strings;
 mod types;
 
 use crate::layout::{Layout, Objects};
-use objects::Object;
+pub(crate) use objects::Object;
 use pieces::{Piece, Pieces};
 use pyst_memory::{Memory, ReadError};
 use pyst_snapshot::Address;
@@ -118,6 +118,11 @@ impl<'a> Values<'a> {
     /// Starts another variable: each has its own part of what may be read.
     pub(crate) fn start(&self) {
         self.reader.start();
+    }
+
+    /// The same for what may need all that is left of the limit.
+    pub(crate) fn start_without_part(&self) {
+        self.reader.start_without_part();
     }
 
     /// Whether nothing more may be read, or next to nothing.

@@ -5,10 +5,12 @@ use crate::doubts::doubts;
 use crate::frames::Frames;
 use crate::layout::{self, Field, Layout, Runs};
 use crate::locks::{Locks, OwnWord, Runtime};
+use crate::naming::{self, Naming};
 use crate::threads::{Claim, Runner, ThreadIndex};
 use pyst_memory::{Memory, MemoryExt, ReadError};
 use pyst_snapshot::payload::{
-    Diagnostic, FoundRuntime, FrameChainEnd, InterpreterV1, Python, PythonState, RuntimePhase, Severity, Thread,
+    ActiveThreads, Diagnostic, FoundRuntime, FrameChainEnd, InterpreterV1, Python, PythonState, RuntimePhase, Severity,
+    Thread,
 };
 use pyst_snapshot::{Address, Ident};
 use std::collections::HashMap;
@@ -62,19 +64,27 @@ pub fn walk(runtime: &FoundRuntime, threads: &[Thread], memory: &dyn Memory) -> 
         let diagnostic = Diagnostic::new(Severity::LOSS, VERSION_UNKNOWN, message);
         return Walked { diagnostics: vec![diagnostic], ..Walked::default() };
     };
-    let mut walked = walk_by(&layout, runtime.into(), threads, memory);
+    let mut walked = walk_by(&layout, runtime.into(), &runtime.active_threads, threads, memory);
     walked.diagnostics.extend(doubts(runtime, &layout, &walked.python, threads));
     walked
 }
 
 /// Walks a runtime by a layout.
-pub(crate) fn walk_by(layout: &Layout, runtime: Runtime, threads: &[Thread], memory: &dyn Memory) -> Walked {
+pub(crate) fn walk_by(
+    layout: &Layout,
+    runtime: Runtime,
+    active_threads: &[ActiveThreads],
+    threads: &[Thread],
+    memory: &dyn Memory,
+) -> Walked {
     let mut walk = Walk {
         layout,
         memory,
         threads: ThreadIndex::new(threads),
         frames: Frames::new(layout, memory),
         locks: Vec::new(),
+        active_threads,
+        names: HashMap::new(),
         population: HashMap::new(),
         states: Vec::new(),
         walked: Walked::default(),
@@ -82,6 +92,21 @@ pub(crate) fn walk_by(layout: &Layout, runtime: Runtime, threads: &[Thread], mem
     };
     walk.runtime(runtime);
     walk.finish()
+}
+
+/// Where the interpreters of a runtime keep their threads.
+pub(crate) fn active_threads(found: &FoundRuntime, memory: &dyn Memory) -> Vec<ActiveThreads> {
+    let Some(layout) = layout::of_runtime(found, memory) else { return Vec::new() };
+    let offsets = &layout.offsets;
+    let word = |field: Field, base| field.of(base).and_then(|place| memory.read_address(place).ok());
+    let mut interpreters = Vec::new();
+    let mut cycles = Cycles::default();
+    let mut next = word(offsets.runtime_interpreters_head, found.address).unwrap_or_default();
+    while !next.is_null() && interpreters.len() < INTERPRETERS && !cycles.found_at(next) {
+        interpreters.push(next);
+        next = word(offsets.interpreter_next, next).unwrap_or_default();
+    }
+    naming::active_threads(&layout, &interpreters, memory)
 }
 
 /// What a first look at a runtime shows.
@@ -152,6 +177,10 @@ struct Walk<'a> {
     frames: Frames<'a>,
     /// Of each interpreter.
     locks: Vec<Locks>,
+    /// Where interpreters keep their threads.
+    active_threads: &'a [ActiveThreads],
+    /// What each interpreter, by its index, says of its threads.
+    names: HashMap<(u32, Ident), Naming>,
     /// How many states each interpreter has.
     population: HashMap<u32, usize>,
     states: Vec<State>,
@@ -181,6 +210,7 @@ impl Walk<'_> {
             }
         }
         let states = std::mem::take(&mut self.states);
+        self.name(&states);
         for state in &states {
             let count = self.population.entry(state.interpreter).or_default();
             *count = count.saturating_add(1);
@@ -188,6 +218,19 @@ impl Walk<'_> {
         let runners = self.runners(&states);
         for (state, runner) in states.into_iter().zip(runners) {
             self.add(state, runner);
+        }
+    }
+
+    /// Asks the interpreters for the names of the threads of these states.
+    fn name(&mut self, states: &[State]) {
+        for (index, interpreter) in (0..).zip(&self.walked.python.interpreters) {
+            let address = interpreter.address;
+            let Some(active) = self.active_threads.iter().find(|active| active.interpreter == address) else {
+                continue;
+            };
+            let idents = states.iter().filter(|state| state.interpreter == index).map(|state| state.ident).collect();
+            let names = naming::names(self.layout, address, active.dict, &idents, self.memory);
+            self.names.extend(names.into_iter().map(|(ident, naming)| ((index, ident), naming)));
         }
     }
 
@@ -413,6 +456,7 @@ impl Walk<'_> {
         let addresses = frames.iter().map(|frame| frame.address);
         let gc_collecting = locks.and_then(|locks| locks.collects(addresses, is_alone));
         let attachment = word.attachment();
+        let Naming { name, daemon } = self.names.remove(&(interpreter, ident)).unwrap_or_default();
         let state = PythonState {
             address,
             interpreter,
@@ -425,6 +469,8 @@ impl Walk<'_> {
             gil,
             gc_collecting,
             attachment,
+            name,
+            daemon,
         };
         self.walked.python.states.push(state);
     }

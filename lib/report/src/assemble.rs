@@ -1,7 +1,7 @@
 //! A report from the sections of a snapshot.
 
 use crate::doing::Doings;
-use crate::frames::{MAX_TEXT, Names};
+use crate::frames::{MAX_TEXT, Names, cut};
 use crate::kernel::Kernel;
 use crate::merge::{Entry, Merged, Reason, Unplaced, merge};
 use crate::model::{
@@ -259,10 +259,15 @@ fn thread(tid: Option<u32>, parts: &Parts, merged: &Merged, names: &Names, doing
         attachment: state.attachment.map(Word),
     };
     let python_states: Vec<PythonState> = parts.states_in(merged).into_iter().map(state).collect();
+    let named = parts.states_in(merged).into_iter().find(|state| state.name.is_some());
+    let mut name = named.and_then(|state| state.name.as_ref()).map(|name| name.escaped());
+    name.as_mut().map(cut);
     Thread {
         tid,
         namespace_tid: kernel.and_then(|thread| thread.namespace_tid),
         ident: ident(parts),
+        name,
+        daemon: named.and_then(|state| state.daemon),
         os_name: kernel.and_then(|thread| thread.name.as_ref()).map(|name| name.escaped()),
         state: kernel.and_then(|thread| thread.state).map(letter),
         wchan: None,

@@ -241,6 +241,17 @@ impl SourceFile {
     }
 }
 
+/// Cuts a text that is too long to be shown, and says whether it was.
+pub(crate) fn cut(text: &mut String) -> bool {
+    let is_long = text.len() > MAX_TEXT;
+    if is_long {
+        let end = (0..=MAX_TEXT).rev().find(|end| text.is_char_boundary(*end)).unwrap_or(0);
+        text.truncate(end);
+        text.push('…');
+    }
+    is_long
+}
+
 /// Makes the strings that frames share.
 #[derive(Default)]
 struct Texts {
@@ -250,12 +261,7 @@ struct Texts {
 impl Texts {
     /// The string to share, cut where it is too long.
     fn share(&mut self, mut text: String) -> Arc<str> {
-        if text.len() > MAX_TEXT {
-            let end = (0..=MAX_TEXT).rev().find(|end| text.is_char_boundary(*end)).unwrap_or(0);
-            text.truncate(end);
-            text.push('…');
-            self.cut += 1;
-        }
+        self.cut += usize::from(cut(&mut text));
         Arc::from(text)
     }
 

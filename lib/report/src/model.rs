@@ -173,8 +173,12 @@ pub struct Thread {
     pub namespace_tid: Option<u32>,
     /// What `threading.get_ident()` returns in it.
     pub ident: Option<Decimal>,
+    /// `threading.Thread.name`; null where `threading` does not know the thread.
+    pub name: Option<String>,
     /// The kernel's name for it, at most 15 bytes.
     pub os_name: Option<String>,
+    /// `threading.Thread.daemon`; null as the name is.
+    pub daemon: Option<bool>,
     /// The kernel's state letter before the stop: `S`, `R`, `D`, …
     pub state: Option<String>,
     /// The kernel's function that it slept in before the stop; null when it did not sleep, or that is not known.

@@ -115,7 +115,7 @@ impl Writer<'_> {
         if !thread.frames.iter().any(|frame| visible(&frame)) && !cut {
             return writeln!(out, "{}", self.paint.header(format_args!("The frame stack for thread {tid} is empty")));
         }
-        let name = thread.os_name.as_deref().unwrap_or("???");
+        let name = thread.name.as_deref().or(thread.os_name.as_deref()).unwrap_or("???");
         let doing =
             if self.blocks { String::new() } else { thread.python_states.first().map(doing).unwrap_or_default() };
         let header = format!("Traceback for thread {tid} ({}) [{doing}] (most recent call last):", Safe(name));

@@ -175,5 +175,6 @@ pub(super) fn found(
         layout: layout.map(|layout| layout.table.name.to_owned()).unwrap_or_default(),
         layout_source: layout.map_or(LayoutSource::default(), |layout| layout.source),
         current_state: None,
+        active_threads: Vec::new(),
     }
 }

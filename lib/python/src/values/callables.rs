@@ -2,7 +2,7 @@
 
 use super::objects::Object;
 use super::pieces::Pieces;
-use super::types::Type;
+use super::types::{Family, Type};
 use super::{Lack, Values};
 use pyst_snapshot::Address;
 
@@ -23,6 +23,14 @@ impl Values<'_> {
         Ok(Pieces::text(format!("<class {} at {}>", self.old_class_name(object)?, object.address)))
     }
 
+    /// The namespace of a module.
+    pub(crate) fn module_dict(&self, module: &Object) -> Result<Address, Lack> {
+        match module.its_type.family {
+            Family::Module => module.pointer(self.objects.module_dict),
+            _ => Err(Lack::Invalid),
+        }
+    }
+
     /// The name of a class that does not derive from `object`, Python 2.
     pub(crate) fn old_class_name(&self, class: &Object) -> Result<String, Lack> {
         let name = self.name(class.pointer(self.objects.class_name)?)?;
@@ -41,7 +49,7 @@ impl Values<'_> {
         let name = match named.and_then(|name| self.name(name).ok()) {
             Some(name) => name,
             None => {
-                let names = self.items_of(&self.object(object.pointer(self.objects.module_dict)?)?, NAMES)?.pairs;
+                let names = self.items_of(&self.object(self.module_dict(object)?)?, NAMES)?.pairs;
                 self.name(self.value_of(&names, "__name__").ok_or(Lack::Invalid)?)?
             }
         };

@@ -36,6 +36,11 @@ impl<'a> Reader<'a> {
         result
     }
 
+    /// Starts what may read all that is left.
+    pub(crate) fn start_without_part(&self) {
+        self.left.set(self.in_all.get());
+    }
+
     /// The `length` bytes at `address`.
     pub(crate) fn bytes(&self, address: Address, length: u64) -> Result<Vec<u8>, Lack> {
         self.spend(length)?;

@@ -105,6 +105,22 @@ impl Values<'_> {
         Ok(Safe(&text).to_string())
     }
 
+    /// The namespace of the `sys` module of an interpreter.
+    pub(crate) fn sys_dict(&self, interpreter: Address) -> Result<Address, Lack> {
+        self.reader.word(self.objects.interpreter_sys.of(interpreter).ok_or(Lack::Invalid)?).map(Address)
+    }
+
+    /// Whether a string is `name`; read no further than to tell.
+    pub(crate) fn is_text(&self, address: Address, name: &str) -> bool {
+        let Ok(object) = self.object(address) else { return false };
+        let length = match object.its_type.family {
+            Family::Text => self.layout.offsets.text_length,
+            Family::Bytes => self.layout.offsets.bytes_length,
+            _ => return false,
+        };
+        length.u64(&object.bytes) == Some(name.len() as u64) && self.name(address).is_ok_and(|text| text == name)
+    }
+
     /// The first code points of a string, and how many it has.
     fn points(&self, object: &Object, limit: u64) -> Result<(Vec<u32>, u64), Lack> {
         let found = text::locate(&self.layout.offsets, object.address, &object.bytes).ok_or(Lack::Invalid)?;

@@ -254,6 +254,8 @@ fn python() -> Python {
         end: FrameChainEnd::COMPLETE,
         gil: Some(if tid == 112 { GilState::HOLDING } else { GilState::WAITING }),
         gc_collecting: Some(tid == 112),
+        name: Some(Text::from(if tid == 112 { "MainThread" } else { "Thread-1 (work)" })),
+        daemon: Some(tid != 112),
         attachment: Some(if tid == 112 { Attachment::ATTACHED } else { Attachment::DETACHED }),
     };
     let interpreter = InterpreterV1 {

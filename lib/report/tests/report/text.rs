@@ -25,7 +25,7 @@ fn of_thread(text: &str, tid: u32) -> &str {
 
 #[test]
 fn a_living_process_reads_as_pystack_would_print_it() {
-    let expected = r#"Traceback for thread 112 (python3) [Has the GIL,Garbage collecting] (most recent call last):
+    let expected = r#"Traceback for thread 112 (MainThread) [Has the GIL,Garbage collecting] (most recent call last):
     (C) File "???", line 0, in _start (/usr/bin/python3.12)
     (C) File "???", line 0, in ??? (/usr/bin/python3.12)
     (C) File "Modules/main.c", line 710, in pymain_main (/usr/bin/python3.12)
@@ -39,7 +39,7 @@ fn a_living_process_reads_as_pystack_would_print_it() {
     (C) File "???", line 0, in pysleep (inlined) (/usr/bin/python3.12)
     (C) File "???", line 0, in clock_nanosleep (/lib/libc.so.6)
 
-Traceback for thread 113 (worker) [Waiting for the GIL] (most recent call last):
+Traceback for thread 113 (Thread-1 (work)) [Waiting for the GIL] (most recent call last):
     (C) … stack ends here: no-cfi
     (Python) File "/t/work.py", line 7, in run
         queue.get() [file changed since the process started]
@@ -52,14 +52,14 @@ Traceback for thread 113 (worker) [Waiting for the GIL] (most recent call last):
 fn without_native_frames_there_are_python_frames_only() {
     let mut sections = living();
     sections.native = None;
-    let expected = r#"Traceback for thread 112 (python3) [Has the GIL,Garbage collecting] (most recent call last):
+    let expected = r#"Traceback for thread 112 (MainThread) [Has the GIL,Garbage collecting] (most recent call last):
     (Python) File "/t/t1.py", line 9, in <module>
         main()
     (Python) File "/t/t1.py", line 6, in main
     (Python) File "/t/t1.py", line 4, in key
         time.sleep(1000)
 
-Traceback for thread 113 (worker) [Waiting for the GIL] (most recent call last):
+Traceback for thread 113 (Thread-1 (work)) [Waiting for the GIL] (most recent call last):
     (Python) File "/t/work.py", line 7, in run
         queue.get() [file changed since the process started]
 "#;
@@ -148,7 +148,7 @@ fn frames_that_could_not_be_read_are_said_to_be_missing() {
     let first =
         "(most recent call last):\n    (Python) … frames end here: unreadable\n    (Python) File \"/t/t1.py\", line 9";
     assert!(text.contains(first), "{text}");
-    let second = "thread 113 (worker) [Waiting for the GIL] (most recent call last):\n    (Python) … frames end here: not-recorded\n";
+    let second = "thread 113 (Thread-1 (work)) [Waiting for the GIL] (most recent call last):\n    (Python) … frames end here: not-recorded\n";
     assert_eq!(of_thread(&text, 113), second);
 }
 
@@ -174,7 +174,7 @@ executable: python3 arguments: /usr/bin/python3.12 /t/t1.py
 
 The core file seems to have been generated on demand (the process did not crash)
 
-Traceback for thread 112 (python3) [Has the GIL,Garbage collecting] (most recent call last):
+Traceback for thread 112 (MainThread) [Has the GIL,Garbage collecting] (most recent call last):
 ";
     assert!(plain(&sections).starts_with(expected), "{}", plain(&sections));
 }
@@ -232,10 +232,10 @@ fn what_a_thread_does_stands_in_its_header() {
     let state = sections.state(113);
     state.gil = Some(GilState::DROPPING);
     state.attachment = Some(Attachment::SUSPENDED);
-    assert!(plain(&sections).contains("thread 113 (worker) [Dropping the GIL,Suspended] (most"));
+    assert!(plain(&sections).contains("thread 113 (Thread-1 (work)) [Dropping the GIL,Suspended] (most"));
     let state = sections.state(113);
     (state.gil, state.attachment) = (Some(GilState::NONE), Some(Attachment::ATTACHED));
-    assert!(plain(&sections).contains("thread 113 (worker) [] (most"));
+    assert!(plain(&sections).contains("thread 113 (Thread-1 (work)) [] (most"));
 }
 
 #[test]
@@ -244,8 +244,8 @@ fn functions_of_the_interpreter_tell_what_its_structures_do_not() {
     sections.state(112).gc_collecting = None;
     sections.state(113).gc_collecting = None;
     sections.state(113).gil = None;
-    assert!(plain(&sections).contains("thread 113 (worker) [] (most"));
-    assert!(plain(&sections).contains("thread 112 (python3) [Has the GIL] (most"));
+    assert!(plain(&sections).contains("thread 113 (Thread-1 (work)) [] (most"));
+    assert!(plain(&sections).contains("thread 112 (MainThread) [Has the GIL] (most"));
     // `poll` becomes what takes the GIL, and `list_sort_impl` what collects.
     let rename = |sections: &mut Sections, from: &str, to: &str| {
         let functions = &mut sections.native.as_mut().unwrap().functions;
@@ -255,13 +255,13 @@ fn functions_of_the_interpreter_tell_what_its_structures_do_not() {
     rename(&mut sections, "poll", "take_gil");
     rename(&mut sections, "list_sort_impl", "gc_collect_main");
     let text = plain(&sections);
-    assert!(text.contains("thread 112 (python3) [Has the GIL,Garbage collecting] (most"), "{text}");
+    assert!(text.contains("thread 112 (MainThread) [Has the GIL,Garbage collecting] (most"), "{text}");
     let in_libc = "a function of that name in the C library takes no GIL";
-    assert!(text.contains("thread 113 (worker) [] (most"), "{in_libc}: {text}");
+    assert!(text.contains("thread 113 (Thread-1 (work)) [] (most"), "{in_libc}: {text}");
     for frame in &mut sections.native.as_mut().unwrap().stacks[1].frames {
         frame.module = Some(0);
     }
-    assert!(plain(&sections).contains("thread 113 (worker) [Waiting for the GIL] (most"));
+    assert!(plain(&sections).contains("thread 113 (Thread-1 (work)) [Waiting for the GIL] (most"));
 }
 
 #[test]
@@ -272,7 +272,7 @@ fn a_state_of_no_thread_is_shown_last() {
     let last = &text[text.rfind("Traceback").unwrap()..];
     assert!(
         last.starts_with(
-            "Traceback for thread ??? (???) [Waiting for the GIL] (most recent call last):\n    (Python) File \"/t/work.py\""
+            "Traceback for thread ??? (Thread-1 (work)) [Waiting for the GIL] (most recent call last):\n    (Python) File \"/t/work.py\""
         )
     );
 }

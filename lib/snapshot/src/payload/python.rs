@@ -166,6 +166,10 @@ pub struct PythonStateV1 {
     pub gc_collecting: Option<bool>,
     /// Whether it may run Python code; absent before 3.13.
     pub attachment: Option<Attachment>,
+    /// `threading.Thread.name`; absent where `threading` does not know the thread, or was not imported.
+    pub name: Option<Text>,
+    /// `threading.Thread.daemon`; absent as the name is.
+    pub daemon: Option<bool>,
 }
 
 /// One Python frame.

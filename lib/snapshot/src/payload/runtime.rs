@@ -9,6 +9,8 @@ use serde::{Deserialize, Serialize};
 pub type Runtime = RuntimeV2;
 /// The newest version of a runtime that was found.
 pub type FoundRuntime = FoundRuntimeV2;
+/// The newest version of where threads are kept.
+pub type ActiveThreads = ActiveThreadsV2;
 
 open_enum!(
     /// What led to the runtime.
@@ -120,6 +122,17 @@ pub struct FoundRuntimeV2 {
     pub layout_source: LayoutSource,
     /// Before 3.7, where the variable `_PyThreadState_Current` is: the thread state that has the GIL, or null.
     pub current_state: Option<Address>,
+    /// Where the interpreters that have imported `threading` keep its threads.
+    pub active_threads: Vec<ActiveThreadsV2>,
+}
+
+/// Where an interpreter keeps what `threading` knows of its threads.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+pub struct ActiveThreadsV2 {
+    /// Where its `PyInterpreterState` is.
+    pub interpreter: Address,
+    /// Where the dict `threading._active` is: `Thread` objects by ident.
+    pub dict: Address,
 }
 
 impl From<RuntimeV1> for RuntimeV2 {
@@ -143,6 +156,7 @@ impl From<FoundRuntimeV1> for FoundRuntimeV2 {
             layout,
             layout_source,
             current_state: None,
+            active_threads: Vec::new(),
         }
     }
 }

@@ -1,0 +1,94 @@
+//! Python's own names of threads: `threading.Thread.name`, and whether they are daemons.
+//!
+//! `threading._active` is a dict from idents to `Thread` objects. Where it is stays the same for as long as its interpreter
+//! lives, and to find it takes many reads, so it is looked for once, while the target runs; the walk then reads only the
+//! objects of the threads there are.
+
+use crate::layout::Layout;
+use crate::text;
+use crate::values::{Object, Values};
+use pyst_memory::Memory;
+use pyst_snapshot::payload::ActiveThreads;
+use pyst_snapshot::{Address, Ident, Text};
+use std::collections::{HashMap, HashSet};
+
+/// How much is read to find one of these dicts: some thousand modules.
+const SEARCH: u64 = 1 << 20;
+
+/// How many interpreters are asked.
+const INTERPRETERS: usize = 64;
+
+/// How many entries of a dict are looked at.
+const ENTRIES: usize = 20_000;
+
+/// How much is read of all `Thread` objects, and of the dict, for each thread: more than half is the names of attributes,
+/// which have to be read once only.
+const OF_A_THREAD: u64 = 16 << 10;
+
+/// How many bytes the names may have in all.
+const NAMES: usize = 4 << 20;
+
+/// How a thread is called, and whether it is a daemon.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub(crate) struct Naming {
+    pub(crate) name: Option<Text>,
+    pub(crate) daemon: Option<bool>,
+}
+
+/// Where the interpreters keep their threads; those are left out that have not imported `threading`.
+pub(crate) fn active_threads(layout: &Layout, interpreters: &[Address], memory: &dyn Memory) -> Vec<ActiveThreads> {
+    let of_one = |interpreter: &Address| {
+        let mut values = Values::new(layout, memory, SEARCH)?;
+        values.ask(*interpreter);
+        values.start_without_part();
+        let modules = find(&values, values.sys_dict(*interpreter).ok()?, "modules")?;
+        let threading = values.module_dict(&values.object(find(&values, modules, "threading")?).ok()?).ok()?;
+        Some(ActiveThreads { interpreter: *interpreter, dict: find(&values, threading, "_active")? })
+    };
+    interpreters.iter().take(INTERPRETERS).filter_map(of_one).collect()
+}
+
+/// The value of a name in a dict.
+fn find(values: &Values, dict: Address, name: &str) -> Option<Address> {
+    let items = values.items_of(&values.object(dict).ok()?, ENTRIES).ok()?;
+    let found = items.pairs.into_iter().find(|(key, _)| values.is_text(*key, name));
+    found.map(|(_, value)| value)
+}
+
+/// What the dict of active threads at `dict` says of the threads with these idents.
+pub(crate) fn names(
+    layout: &Layout,
+    interpreter: Address,
+    dict: Address,
+    idents: &HashSet<Ident>,
+    memory: &dyn Memory,
+) -> HashMap<Ident, Naming> {
+    let limit = OF_A_THREAD.saturating_mul(idents.len().saturating_add(1) as u64);
+    let Some(mut values) = Values::new(layout, memory, limit) else { return HashMap::new() };
+    values.ask(interpreter);
+    values.start_without_part();
+    let items = values.object(dict).and_then(|dict| values.items_of(&dict, ENTRIES));
+    let named = items.into_iter().flat_map(|items| items.pairs).filter_map(|(key, thread)| {
+        let ident = Ident(values.small_int(&values.object(key).ok()?)? as u64);
+        let thread = idents.contains(&ident).then(|| values.object(thread).ok())??;
+        Some((ident, naming(&values, &thread, layout, memory)))
+    });
+    let mut left = NAMES;
+    named
+        .take_while(|(_, naming)| {
+            let length = naming.name.as_ref().map_or(0, |name| name.0.len());
+            left.checked_sub(length).map(|rest| left = rest).is_some()
+        })
+        .collect()
+}
+
+/// By the attributes of a `Thread`; before 3.0 their names begin with that of the class.
+fn naming(values: &Values, thread: &Object, layout: &Layout, memory: &dyn Memory) -> Naming {
+    let Ok(attributes) = values.attributes(thread) else { return Naming::default() };
+    let get = |names: [&str; 2]| names.iter().find_map(|name| attributes.get(name));
+    let daemon = get(["_daemonic", "_Thread__daemonic"]).and_then(|daemon| values.object(daemon).ok());
+    Naming {
+        name: get(["_name", "_Thread__name"]).and_then(|name| text::read(layout, name, memory).ok()),
+        daemon: daemon.and_then(|daemon| values.small_int(&daemon)).map(|daemon| daemon != 0),
+    }
+}
