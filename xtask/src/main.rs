@@ -7,6 +7,7 @@ mod bench;
 mod decode;
 mod demo;
 mod generated;
+mod locals;
 mod native;
 mod specification;
 
@@ -43,6 +44,9 @@ enum Task {
         /// Print instead what native frames cost: to unwind, to name with lines, beside other tools, and in the stop
         #[arg(long, conflicts_with = "decode")]
         native: bool,
+        /// Print instead what arguments and locals add to the stop, with huge objects among them
+        #[arg(long, conflicts_with_all = ["decode", "native"])]
+        locals: bool,
     },
     /// Build the tools and show the merged stack of a process; of a small Python program when no PID is given
     Demo {
@@ -57,6 +61,7 @@ fn main() -> Result<()> {
         Task::Check => check(),
         Task::Bench { python, decode: true, .. } => decode::run(root()?, &python),
         Task::Bench { python, runs, native: true, .. } => native::run(root()?, &python, runs),
+        Task::Bench { python, runs, locals: true, .. } => locals::run(root()?, &python, runs),
         Task::Bench { python, runs, .. } => bench::run(root()?, &python, runs),
         Task::Demo { pid } => demo::run(root()?, pid),
     }

@@ -47,10 +47,21 @@ pub struct Args {
     pub debug_info: bool,
 
     /// Take along arguments and locals of Python frames
+    ///
+    /// Values are shown as repr() spells them, read from the objects' bytes alone: no code of the process runs. Where a
+    /// class has its own __repr__, or repr() says little, they have a short form: <module.Class at 0x…>(a=1, b=2) for an
+    /// instance with attributes, module.Class([1, 2]) for one of a class derived from a built-in one, Class(a=1) for
+    /// namedtuples and dataclasses, <Class.NAME: value> for members of enums. What is long ends in "… 25 more": 48 items,
+    /// 200 characters, 6 levels and 1000 digits are shown at most. A value that had changed when the process was stopped,
+    /// and was not read then, is absent, and the reason is said.
+    ///
+    /// Values may be passwords and other people's data: treat the snapshot accordingly.
     #[arg(long)]
     pub locals: bool,
 
     /// Read no more than BYTES of the process for arguments and locals; K and M may follow the number
+    ///
+    /// The innermost frames of all threads come first.
     #[arg(long, value_name = "BYTES", requires = "locals", value_parser = bytes, default_value = "4M")]
     pub locals_limit: u64,
 
