@@ -14,6 +14,8 @@ mod oracle;
 mod reentry;
 mod trampoline;
 
+pub(crate) use numpy::with_numpy;
+
 use anyhow::{Context, Result, ensure};
 use oracle::{Between, check_between, check_threads};
 use pyst_tests::{

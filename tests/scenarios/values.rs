@@ -1,6 +1,7 @@
 //! Arguments and locals: values made by chance are shown as `repr()` in the target itself spells them, or in the short form that the
 //! manual page states; live and from cores, on each interpreter there is.
 
+use crate::merge::with_numpy;
 use crate::random::{Random, seed};
 use anyhow::{Context, Result, ensure};
 use nix::sys::signal::Signal;
@@ -17,6 +18,9 @@ use std::borrow::Cow;
 use std::ffi::OsString;
 use std::fs;
 use std::time::{Duration, Instant};
+
+/// Interpreters that numpy is installed for.
+const NUMPY: [&str; 4] = ["pyenv 3.8.", "pyenv 3.11.", "pyenv 3.12.", "debian 3.11."];
 
 /// How many programs each interpreter runs.
 const PROGRAMS: u64 = 3;
@@ -64,10 +68,14 @@ fn report(target: &[OsString]) -> Result<Report> {
     Report::parse(&outputs.last().context("no output")?.stdout)
 }
 
+fn holder(report: &Report) -> Result<Value> {
+    let mut frames = report.threads().into_iter().flat_map(|thread| thread.frames());
+    frames.find(|frame| frame["function"] == "holder").context("no frame of `holder`")
+}
+
 /// Compares the variables of the function `holder`, in order.
 fn same(report: &Report, expected: &[Value]) -> Result<usize> {
-    let frames = report.threads().into_iter().flat_map(|thread| thread.frames());
-    let holder = frames.into_iter().find(|frame| frame["function"] == "holder").context("no frame of `holder`")?;
+    let holder = holder(report)?;
     let list = |name: &str| holder[name].as_array().cloned().with_context(|| format!("no {name}"));
     let found: Vec<Value> = list("arguments")?.into_iter().chain(list("locals")?).collect();
     for (want, have) in expected.iter().zip(&found) {
@@ -78,6 +86,32 @@ fn same(report: &Report, expected: &[Value]) -> Result<usize> {
     let codes = report.codes();
     ensure!(codes.iter().all(|code| !code.starts_with("locals")), "diagnostics: {codes:?}");
     Ok(found.len())
+}
+
+#[test]
+fn arrays_and_scalars_of_numpy_are_shown_by_their_elements() {
+    let scenario = Scenario::new("values of numpy");
+    for interpreter in interpreters().iter().filter(|one| NUMPY.iter().any(|few| one.name.starts_with(few))) {
+        match with_numpy(interpreter) {
+            Ok(_) if interpreter.is_variant() => {}
+            Ok(with_numpy) => scenario.on(&interpreter.name, || arrays(&with_numpy)),
+            Err(error) => scenario.skip(&interpreter.name, &format!("numpy could not be installed: {error:#}")),
+        }
+    }
+    scenario.finish();
+}
+
+fn arrays(interpreter: &Interpreter) -> Result<()> {
+    let target = Target::start(interpreter, "numpy_values.py", &[])?;
+    let expected: Value = serde_json::from_slice(&fs::read(target.folder().join("values.json"))?)?;
+    let report = report(&[target.pid().to_string().into()])?;
+    let found = holder(&report)?["locals"].as_array().cloned().context("no locals")?;
+    let expected = expected.as_object().context("no values")?;
+    for (name, repr) in expected {
+        let local = found.iter().find(|local| local["name"] == **name).with_context(|| format!("no {name}"))?;
+        ensure!(local["repr"] == *repr, "{name}: wanted {repr}, has {}", local["repr"]);
+    }
+    Ok(())
 }
 
 /// How many times the memory of one snapshot is damaged.

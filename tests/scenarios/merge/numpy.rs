@@ -43,7 +43,7 @@ fn check(interpreter: &Interpreter) -> Result<()> {
 }
 
 /// The interpreter with numpy on its path.
-fn with_numpy(interpreter: &Interpreter) -> Result<Interpreter> {
+pub(crate) fn with_numpy(interpreter: &Interpreter) -> Result<Interpreter> {
     let folder = installed(interpreter)?;
     let mut with_numpy = interpreter.clone();
     // Its linear algebra would start a thread for each processor.

@@ -195,7 +195,8 @@ fn positional(digits: &str, exponent: i32) -> String {
     if rest.is_empty() { format!("{sign}{whole}") } else { format!("{sign}{whole}.{rest}") }
 }
 
-fn complex(real: f64, imaginary: f64) -> String {
+/// A complex number as `repr()` has it.
+pub(crate) fn complex(real: f64, imaginary: f64) -> String {
     let imaginary = plain_float(imaginary);
     if real == 0.0 && real.is_sign_positive() {
         return format!("{imaginary}j");

@@ -1,5 +1,6 @@
 //! Arrays and scalars of numpy, whose structures are public and have not moved since numpy 1.0.
 
+use super::numbers::{complex, float};
 use super::objects::{Object, after};
 use super::pieces::Pieces;
 use super::{Lack, Values};
@@ -55,7 +56,7 @@ impl Element {
         let mut word = [0; 8];
         let number = |part: &[u8]| -> Option<f64> {
             match part.len() {
-                4 => Some(f32::from_le_bytes(*part.first_chunk()?).into()),
+                4 => Some(single(f32::from_le_bytes(*part.first_chunk()?))),
                 _ => Some(f64::from_le_bytes(*part.first_chunk()?)),
             }
         };
@@ -72,16 +73,10 @@ impl Element {
                 let signed = (value << unused) as i64 >> unused;
                 Some(if matches!(self, Element::Signed(_)) { signed.to_string() } else { value.to_string() })
             }
-            Element::Float(4) => Some(single(f32::from_le_bytes(*bytes.first_chunk()?))),
-            Element::Float(_) => Some(super::numbers::float(number(bytes)?)),
-            Element::Complex(4) => {
-                let (real, imaginary) = bytes.split_at_checked(4)?;
-                let part = |part: &[u8]| Some(single(f32::from_le_bytes(*part.first_chunk()?)));
-                Some(joined(&part(real)?, &part(imaginary)?))
-            }
-            Element::Complex(_) => {
-                let (real, imaginary) = bytes.split_at_checked(8)?;
-                Some(joined(&super::numbers::float(number(real)?), &super::numbers::float(number(imaginary)?)))
+            Element::Float(_) => Some(float(number(bytes)?)),
+            Element::Complex(size) => {
+                let (real, imaginary) = bytes.split_at_checked(size.into())?;
+                Some(complex(number(real)?, number(imaginary)?))
             }
         }
     }
@@ -107,14 +102,9 @@ pub(crate) fn scalar(name: &str) -> Option<Element> {
     })
 }
 
-/// A number of 32 bits, in the shortest digits that give the same one again.
-fn single(value: f32) -> String {
-    let shortest: f64 = format!("{value:e}").parse().unwrap_or_else(|_| value.into());
-    super::numbers::float(shortest)
-}
-
-fn joined(real: &str, imaginary: &str) -> String {
-    format!("({real}{}{imaginary}j)", if imaginary.starts_with('-') { "" } else { "+" })
+/// The number that is written with the shortest digits that give this one again in 32 bits.
+fn single(value: f32) -> f64 {
+    format!("{value:e}").parse().unwrap_or_else(|_| value.into())
 }
 
 impl Values<'_> {
@@ -249,6 +239,6 @@ mod tests {
         assert_eq!(Element::Float(8).value(&(-2.5f64).to_le_bytes()).unwrap(), "-2.5");
         assert_eq!(Element::Bool.value(&[2]), None);
         let bytes = [1.5f64.to_le_bytes(), (-1f64).to_le_bytes()].concat();
-        assert_eq!(Element::Complex(8).value(&bytes).unwrap(), "(1.5-1.0j)");
+        assert_eq!(Element::Complex(8).value(&bytes).unwrap(), "(1.5-1j)");
     }
 }
