@@ -176,3 +176,37 @@ fn check_garbage(interpreter: &Interpreter, gil: &str) -> Result<()> {
     ensure!(is_said == (known == 0), "{:?}", report.json["diagnostics"]);
     Ok(())
 }
+
+#[test]
+fn without_a_gil_the_world_is_stopped_for_the_one_that_collects() {
+    let scenario = Scenario::new("the world stands still");
+    let mut free_threaded = interpreters().iter().filter(|one| one.free_threaded).peekable();
+    if free_threaded.peek().is_none() {
+        scenario.skip("all", "no Python without a GIL is here: tests/run --free-threaded builds one");
+    }
+    for interpreter in free_threaded {
+        scenario.on(&interpreter.name, || {
+            let target = Target::start_awake(interpreter, "world.py", &[])?;
+            look(
+                &target,
+                |_| Ok(()),
+                |report| {
+                    expect(
+                        "the interpreter",
+                        &report.json["python"]["interpreters"][0]["world_stopped"],
+                        &json!(true),
+                    )?;
+                    for (tid, name) in named(&target) {
+                        let thread = report.thread(tid)?;
+                        let word = name.split(' ').next().unwrap_or_default();
+                        expect(name, &thread.json["python_states"][0]["attachment"], &json!(word))?;
+                        expect(name, &thread.json["gil"], &json!("none"))?;
+                        expect(name, &thread.json["gc_collecting"], &json!(name == "attached"))?;
+                    }
+                    Ok(())
+                },
+            )
+        });
+    }
+    scenario.finish();
+}
