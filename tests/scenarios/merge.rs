@@ -14,7 +14,7 @@ mod oracle;
 mod reentry;
 mod trampoline;
 
-pub(crate) use numpy::with_numpy;
+pub(crate) use numpy::with_package;
 
 use anyhow::{Context, Result, ensure};
 use oracle::{Between, check_between, check_threads};

@@ -1,7 +1,7 @@
 //! Arguments and locals: values made by chance are shown as `repr()` in the target itself spells them, or in the short form that the
 //! manual page states; live and from cores, on each interpreter there is.
 
-use crate::merge::with_numpy;
+use crate::merge::with_package;
 use crate::random::{Random, seed};
 use anyhow::{Context, Result, ensure};
 use nix::sys::signal::Signal;
@@ -18,9 +18,6 @@ use std::borrow::Cow;
 use std::ffi::OsString;
 use std::fs;
 use std::time::{Duration, Instant};
-
-/// Interpreters that numpy is installed for.
-const NUMPY: [&str; 4] = ["pyenv 3.8.", "pyenv 3.11.", "pyenv 3.12.", "debian 3.11."];
 
 /// How many programs each interpreter runs.
 const PROGRAMS: u64 = 3;
@@ -90,19 +87,34 @@ fn same(report: &Report, expected: &[Value]) -> Result<usize> {
 
 #[test]
 fn arrays_and_scalars_of_numpy_are_shown_by_their_elements() {
-    let scenario = Scenario::new("values of numpy");
-    for interpreter in interpreters().iter().filter(|one| NUMPY.iter().any(|few| one.name.starts_with(few))) {
-        match with_numpy(interpreter) {
-            Ok(_) if interpreter.is_variant() => {}
-            Ok(with_numpy) => scenario.on(&interpreter.name, || arrays(&with_numpy)),
-            Err(error) => scenario.skip(&interpreter.name, &format!("numpy could not be installed: {error:#}")),
+    with_packages(
+        "values of numpy",
+        "numpy",
+        "numpy_values.py",
+        &["pyenv 3.8.", "pyenv 3.11.", "pyenv 3.12.", "debian 3.11."],
+    );
+}
+
+#[test]
+fn tables_of_pandas_are_shown_by_their_shape() {
+    with_packages("values of pandas", "pandas", "pandas_values.py", &["pyenv 3.12."]);
+}
+
+fn with_packages(name: &'static str, package: &str, script: &str, only: &[&str]) {
+    let scenario = Scenario::new(name);
+    let is_one = |one: &&Interpreter| only.iter().any(|few| one.name.starts_with(few)) && !one.is_variant();
+    for interpreter in interpreters().iter().filter(is_one) {
+        match with_package(interpreter, package) {
+            Ok(with_package) => scenario.on(&interpreter.name, || told(&with_package, script)),
+            Err(error) => scenario.skip(&interpreter.name, &format!("{package} could not be installed: {error:#}")),
         }
     }
     scenario.finish();
 }
 
-fn arrays(interpreter: &Interpreter) -> Result<()> {
-    let target = Target::start(interpreter, "numpy_values.py", &[])?;
+/// Compares the locals of the function `holder` with what the target has written down.
+fn told(interpreter: &Interpreter, script: &str) -> Result<()> {
+    let target = Target::start(interpreter, script, &[])?;
     let expected: Value = serde_json::from_slice(&fs::read(target.folder().join("values.json"))?)?;
     let report = report(&[target.pid().to_string().into()])?;
     let found = holder(&report)?["locals"].as_array().cloned().context("no locals")?;

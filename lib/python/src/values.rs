@@ -16,6 +16,7 @@ mod mappings;
 mod numbers;
 mod numpy;
 mod objects;
+mod pandas;
 mod pieces;
 mod printable;
 mod quote;

@@ -18,7 +18,7 @@ fn numpy_that_calls_back() {
     }
     let is_one = |one: &&Interpreter| INTERPRETERS.iter().any(|few| one.name.starts_with(few)) && !one.is_variant();
     for interpreter in interpreters().iter().filter(is_one) {
-        match with_numpy(interpreter) {
+        match with_package(interpreter, "numpy") {
             Ok(with_numpy) => scenario.on(&interpreter.name, || check(&with_numpy)),
             Err(error) => scenario.skip(&interpreter.name, &format!("numpy could not be installed: {error:#}")),
         }
@@ -42,9 +42,9 @@ fn check(interpreter: &Interpreter) -> Result<()> {
     cores::have_the_same_stacks(interpreter, &mut target, &report)
 }
 
-/// The interpreter with numpy on its path.
-pub(crate) fn with_numpy(interpreter: &Interpreter) -> Result<Interpreter> {
-    let folder = installed(interpreter)?;
+/// The interpreter with a package of PyPI, and what that needs, on its path.
+pub(crate) fn with_package(interpreter: &Interpreter, package: &str) -> Result<Interpreter> {
+    let folder = installed(interpreter, package)?;
     let mut with_numpy = interpreter.clone();
     // Its linear algebra would start a thread for each processor.
     with_numpy.env.push(("OPENBLAS_NUM_THREADS".to_owned(), "1".into()));
@@ -52,17 +52,17 @@ pub(crate) fn with_numpy(interpreter: &Interpreter) -> Result<Interpreter> {
     Ok(with_numpy)
 }
 
-fn installed(interpreter: &Interpreter) -> Result<PathBuf> {
-    let all = cache().join("numpy");
+fn installed(interpreter: &Interpreter, package: &str) -> Result<PathBuf> {
+    let all = cache().join(package);
     let folder = all.join(interpreter.name.replace(' ', "-"));
-    if folder.join("numpy").is_dir() {
+    if folder.join(package).is_dir() {
         return Ok(folder);
     }
     std::fs::create_dir_all(&all)?;
     let scratch = tempfile::tempdir_in(&all)?;
     let mut pip = interpreter.command();
     pip.args(["-s", "-m", "pip", "install", "--quiet", "--disable-pip-version-check", "--no-cache-dir"]);
-    pip.args(["--only-binary=:all:", "--retries=1", "--timeout=20", "--target"]).arg(scratch.path()).arg("numpy");
+    pip.args(["--only-binary=:all:", "--retries=1", "--timeout=20", "--target"]).arg(scratch.path()).arg(package);
     // Which package index, and through which proxy, is the machine's affair.
     let is_for_pip = |name: &str| name.starts_with("PIP_") || name.to_ascii_lowercase().ends_with("_proxy");
     pip.envs(std::env::vars().filter(|(name, _)| is_for_pip(name)));
@@ -74,7 +74,7 @@ fn installed(interpreter: &Interpreter) -> Result<PathBuf> {
     if let Err(error) = std::fs::rename(&whole, &folder) {
         // Another test run was faster.
         std::fs::remove_dir_all(&whole)?;
-        ensure!(folder.join("numpy").is_dir(), "{}: {error}", folder.display());
+        ensure!(folder.join(package).is_dir(), "{}: {error}", folder.display());
     }
     Ok(folder)
 }

@@ -13,7 +13,9 @@ use pyst_snapshot::Address;
 impl Values<'_> {
     pub(crate) fn clock(&self, object: &Object, family: Family) -> Result<Pieces, Lack> {
         let name = self.derived(object).unwrap_or_else(|| object.its_type.name.clone());
-        match family {
+        // A class may keep more than datetime does: pandas has nanoseconds.
+        let truncated = !object.its_type.is_own;
+        let pieces = match family {
             Family::Date => {
                 let [year, month, day, ..] = self.date(object)?;
                 Ok(Pieces::text(format!("{name}({year}, {month}, {day})")))
@@ -33,7 +35,8 @@ impl Values<'_> {
             }
             Family::Delta => self.delta(object, &name),
             _ => self.zone(object, &name),
-        }
+        }?;
+        Ok(Pieces { truncated, ..pieces })
     }
 
     fn date(&self, object: &Object) -> Result<[u16; 3], Lack> {

@@ -1,6 +1,7 @@
 //! Instances of classes: their attributes, wherever the version keeps them, and the forms of enums and dataclasses.
 
 use super::objects::Object;
+use super::pandas;
 use super::pieces::Pieces;
 use super::stdlib;
 use super::types::Family;
@@ -219,8 +220,15 @@ impl Values<'_> {
             ("threading", "Event" | "_Event") => stdlib::event(self, object, attributes),
             ("threading", "Condition" | "_Condition") => stdlib::condition(self, object, attributes),
             ("queue" | "Queue", "Queue" | "LifoQueue" | "PriorityQueue") => stdlib::queue(self, object, attributes),
+            (module, name) if is_pandas(module, name) => pandas::shaped(self, object, attributes),
             ("pathlib" | "pathlib._local", _) => stdlib::path(self, object, attributes),
             _ => None,
         }
     }
+}
+
+/// Whether a class is one of those of pandas that have a shape.
+fn is_pandas(module: &str, name: &str) -> bool {
+    let is_of_pandas = module == "pandas" || module.starts_with("pandas.core.");
+    is_of_pandas && (matches!(name, "DataFrame" | "Series") || name.ends_with("Index"))
 }
