@@ -105,15 +105,7 @@ fn a_process_that_is_traced_already_still_gives_its_python_frames() {
         scenario.on(&interpreter.name, || {
             let target = Target::start(interpreter, "eight_threads.py", &[])?;
             let pid = target.pid().to_string();
-            let mut strace = Command::new("strace");
-            strace.args(["-f", "-p", &pid, "-o", "/dev/null"]).stdin(Stdio::null()).stderr(Stdio::null());
-            let strace = Child::spawn(&mut strace)?;
-            wait_until("strace to attach", 20, || {
-                let tracer = format!("TracerPid:\t{}\n", strace.pid());
-                let tasks = fs::read_dir(format!("/proc/{pid}/task")).ok()?.flatten();
-                let mut statuses = tasks.map(|task| fs::read_to_string(task.path().join("status")).unwrap_or_default());
-                statuses.all(|status| status.contains(&tracer)).then_some(())
-            })?;
+            let strace = target.strace()?;
             let said = Said::after(grab([&pid])?, &["--format", "json", "--all-threads"])?;
             said.once(3, &["trace"])?;
             ensure!(

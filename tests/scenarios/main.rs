@@ -30,3 +30,4 @@ mod specification;
 mod streams;
 mod terminal;
 mod values;
+mod waits;

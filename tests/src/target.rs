@@ -9,7 +9,7 @@ use serde::Deserialize;
 use std::collections::BTreeMap;
 use std::fs;
 use std::path::{Path, PathBuf};
-use std::process::{ExitStatus, Stdio};
+use std::process::{Command, ExitStatus, Stdio};
 use std::time::Duration;
 use tempfile::TempDir;
 
@@ -140,6 +140,24 @@ impl Target {
     /// It has ended.
     pub fn signal(&self, signal: Signal) -> Result<()> {
         Ok(nix::sys::signal::kill(nix::unistd::Pid::from_raw(i32::try_from(self.pid)?), signal)?)
+    }
+
+    /// Attaches strace to all its threads.
+    ///
+    /// # Errors
+    /// It does not get there.
+    pub fn strace(&self) -> Result<Child> {
+        let pid = self.pid.to_string();
+        let mut strace = Command::new("strace");
+        strace.args(["-f", "-p", &pid, "-o", "/dev/null"]).stdin(Stdio::null()).stderr(Stdio::null());
+        let strace = Child::spawn(&mut strace)?;
+        wait_until("strace to attach", 20, || {
+            let tracer = format!("TracerPid:\t{}\n", strace.pid());
+            let tasks = fs::read_dir(format!("/proc/{pid}/task")).ok()?.flatten();
+            let mut statuses = tasks.map(|task| fs::read_to_string(task.path().join("status")).unwrap_or_default());
+            statuses.all(|status| status.contains(&tracer)).then_some(())
+        })?;
+        Ok(strace)
     }
 
     /// Whether it has ended.

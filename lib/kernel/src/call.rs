@@ -54,7 +54,7 @@ impl Call {
             (Some(registers), Arch::X86_64) => of_x86_64(registers, memory)?,
             (Some(registers), Arch::AARCH64) => of_aarch64(registers, memory)?,
             (Some(_), _) => return None,
-            (None, _) => said.map(|call| (call.number, in_order(&call.arguments), false))?,
+            (None, _) => of_proc(said?, arch, memory),
         };
         let name = names::name(arch, number);
         // The kernel writes back what is left of some timeouts when it is interrupted.
@@ -64,23 +64,28 @@ impl Call {
     }
 }
 
-fn in_order(values: &[u64]) -> Arguments {
-    let mut values = values.iter().copied();
-    std::array::from_fn(|_| values.next())
+fn of_proc(said: &SystemCall, arch: Arch, memory: &dyn Memory) -> (u64, Arguments, bool) {
+    let mut values = said.arguments.iter().copied();
+    let arguments = std::array::from_fn(|_| values.next());
+    let pc = Some(said.program_counter).filter(|_| arch == Arch::X86_64);
+    let (number, restarted) = original(said.number, pc, memory);
+    (number, arguments, restarted)
 }
 
 /// The kernel leaves the number in orig_rax until the thread is back in its own code; rax tells whether the call is over.
 fn of_x86_64(registers: &Registers, memory: &dyn Memory) -> Option<(u64, Arguments, bool)> {
     let number = registers.system_call.filter(|_| registers.get(RAX).is_some_and(is_interruption))?;
     let arguments = X86_64_ARGUMENTS.map(|argument| registers.get(argument));
-    if number != RESTART {
-        return Some((number, arguments, false));
-    }
-    let original = registers.get(RIP).and_then(|pc| loaded_number(Address(pc), memory));
-    Some(match original.filter(|number| RESTARTED.contains(number)) {
-        Some(original) => (original, arguments, true),
-        None => (number, arguments, true),
-    })
+    let (number, restarted) = original(number, registers.get(RIP).map(Address), memory);
+    Some((number, arguments, restarted))
+}
+
+/// The call that `restart_syscall` of x86_64 goes on with, and whether it was that: the arguments are still those of the
+/// original, whose number is in the code.
+fn original(number: u64, pc: Option<Address>, memory: &dyn Memory) -> (u64, bool) {
+    let Some(pc) = pc.filter(|_| number == RESTART) else { return (number, false) };
+    let original = loaded_number(pc, memory).filter(|number| RESTARTED.contains(number));
+    (original.unwrap_or(number), true)
 }
 
 /// The number in `mov $number, %eax; syscall` before `pc`: what the code asked for at first.
@@ -110,3 +115,6 @@ fn of_aarch64(registers: &Registers, memory: &dyn Memory) -> Option<(u64, Argume
 fn is_interruption(result: u64) -> bool {
     matches!(result.cast_signed(), -4 | -514..=-512 | -516)
 }
+
+#[cfg(test)]
+mod tests;

@@ -7,8 +7,8 @@ use super::sockets;
 use nix::time::ClockId;
 use pyst_kernel::Call;
 use pyst_memory::Memory;
-use pyst_snapshot::Bytes;
 use pyst_snapshot::payload::{OpenFile, SystemCall, Thread, ThreadWait, Waits};
+use pyst_snapshot::{Address, Bytes};
 use std::collections::{BTreeMap, BTreeSet};
 use std::fs::File;
 use std::io::Read;
@@ -99,9 +99,11 @@ fn parse_system_call(text: &[u8]) -> Option<SystemCall> {
     let text = std::str::from_utf8(text).ok()?;
     let mut words = text.split_ascii_whitespace();
     let number = words.next()?.parse().ok()?;
-    let argument = |word: &str| u64::from_str_radix(word.strip_prefix("0x")?, 16).ok();
-    let arguments: Vec<u64> = words.map_while(argument).take(6).collect();
-    (arguments.len() == 6).then_some(SystemCall { number, arguments })
+    let numbers = words.map_while(|word| u64::from_str_radix(word.strip_prefix("0x")?, 16).ok());
+    let numbers: [u64; 8] = numbers.collect::<Vec<u64>>().try_into().ok()?;
+    let [arguments @ .., _, pc] = numbers;
+    let arguments: [u64; 6] = arguments;
+    Some(SystemCall { number, arguments: arguments.to_vec(), program_counter: Address(pc) })
 }
 
 fn link(proc: &Proc, descriptor: i32) -> Option<Vec<u8>> {
@@ -152,7 +154,16 @@ mod tests {
         let call =
             parse_system_call(b"0 0x3 0x7ffd0010 0x400 0x0 0x0 0xffffffffffffffff 0x7ffd0000 0x7f0012\n").unwrap();
         assert_eq!((call.number, call.arguments), (0, vec![3, 0x7ffd_0010, 0x400, 0, 0, u64::MAX]));
-        for text in [&b"running\n"[..], b"-1 0x7ffd0000 0x7f0012\n", b"", b"0 0x3\n", b"0 3 4 5 6 7 8\n", b"\xff"] {
+        assert_eq!(call.program_counter, Address(0x7f_0012));
+        for text in [
+            &b"running\n"[..],
+            b"-1 0x7ffd0000 0x7f0012\n",
+            b"",
+            b"0 0x3\n",
+            b"0 0x3 0x4 0x5 0x6 0x7 0x8\n",
+            b"0 3 4 5 6 7 8\n",
+            b"\xff",
+        ] {
             assert_eq!(parse_system_call(text), None);
         }
     }

@@ -3,7 +3,7 @@
 //! The system call itself is in a thread's registers.
 
 use super::first_version;
-use crate::address::Tid;
+use crate::address::{Address, Tid};
 use crate::code::open_enum;
 use crate::text::Bytes;
 use serde::{Deserialize, Serialize};
@@ -98,6 +98,8 @@ pub struct SystemCallV1 {
     pub number: u64,
     /// The registers of its six arguments.
     pub arguments: Vec<u64>,
+    /// The address after the instruction that called.
+    pub program_counter: Address,
 }
 
 /// An open file.
