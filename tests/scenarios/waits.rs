@@ -67,6 +67,10 @@ fn check(target: &Target, report: &Report, look: Look) -> Result<()> {
 }
 
 fn check_call(target: &Target, call: &Value, known: &Value, look: Look) -> Result<()> {
+    if look == Look::Core && call["name"] == "restart_syscall" {
+        // It was stopped before the core was taken, and nothing in a core tells which call goes on.
+        return Ok(());
+    }
     let calls = known["calls"].as_array().context("calls")?;
     ensure!(calls.contains(&call["name"]), "expected one of {calls:?}");
     if look == Look::First {

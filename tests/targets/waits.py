@@ -94,7 +94,8 @@ if socket.has_ipv6:
 
 # Several files. `select` has them in their order, poll in that of their registration.
 three = sorted([end, fifo, client.fileno()])
-sleeps("select", "select pselect6", lambda: select.select([end, client], [], [fifo, end], SELECT), map(opened, three), limit("left", SELECT))
+wait = lambda: select.select([end, client], [], [fifo, end], SELECT)
+sleeps("select", "select pselect6", wait, map(opened, three), limit("left", SELECT))
 poll = select.poll()
 poll.register(end, select.POLLIN)
 poll.register(served, select.POLLIN)
@@ -127,7 +128,7 @@ if sys.version_info >= (3, 2):
     sleeps("event", "futex", lambda: event.wait(EVENT), [], limit("left", EVENT))
 
 # Others. The child ends with the pipe that this process holds.
-child = subprocess.Popen(["cat"], stdin=subprocess.PIPE, close_fds=True)
+child = subprocess.Popen([sys.executable, "-c", "import sys; sys.stdin.read()"], stdin=subprocess.PIPE, close_fds=True)
 sleeps("child", "wait4", child.wait, pid=child.pid)
 library = ctypes.CDLL(None)
 paused = ctypes.c_ulong()

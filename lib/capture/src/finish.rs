@@ -150,10 +150,11 @@ fn wait_for(
     let mut said: BTreeMap<Tid, ThreadWait> = waits.threads.into_iter().map(|wait| (wait.tid, wait)).collect();
     for thread in &threads.threads {
         let wait = said.get_mut(&thread.tid);
-        let call = Call::of(thread, wait.as_ref().and_then(|wait| wait.system_call.as_ref()), arch, memory);
+        let call = Call::of(thread, wait.as_deref(), arch, memory);
+        // The registers are of a later moment, and of the same as the stack. They do not tell what was restarted.
+        let is_needed = thread.registers.is_none() || call.as_ref().is_some_and(|call| call.restarted);
         descriptors.extend(call.into_iter().flat_map(|call| call.files.descriptors));
-        // The registers are of a later moment, and of the same as the stack.
-        if let Some(wait) = wait.filter(|_| thread.registers.is_some()) {
+        if let Some(wait) = wait.filter(|_| !is_needed) {
             wait.system_call = None;
         }
     }

@@ -66,8 +66,8 @@ impl Sections {
         let waits: BTreeMap<Tid, &ThreadWait> = waits.collect();
         let threads = self.threads.threads.iter();
         let call = |thread: &Thread| {
-            let said = waits.get(&thread.tid).and_then(|wait| wait.system_call.as_ref());
-            Some((thread.tid, Call::of(thread, said, arch, &memory)?))
+            let wait = waits.get(&thread.tid).copied();
+            Some((thread.tid, Call::of(thread, wait, arch, &memory)?))
         };
         self.calls = threads.filter_map(call).collect();
     }

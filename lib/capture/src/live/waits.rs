@@ -41,9 +41,10 @@ impl Before {
         for thread in threads {
             let task = proc.task(thread.tid.0);
             let system_call = task.read("syscall").ok().and_then(|text| parse_system_call(&text));
-            let call = Call::of(thread, system_call.as_ref(), LIVE_ARCH, memory);
+            let wait = ThreadWait { tid: thread.tid, wait_channel: wait_channel(&task), system_call };
+            let call = Call::of(thread, Some(&wait), LIVE_ARCH, memory);
             descriptors.extend(call.into_iter().flat_map(|call| call.files.descriptors));
-            before.threads.push(ThreadWait { tid: thread.tid, wait_channel: wait_channel(&task), system_call });
+            before.threads.push(wait);
         }
         for descriptor in descriptors.into_iter().take(MAX_FILES) {
             before.look_at(proc, descriptor);

@@ -77,10 +77,33 @@ fn a_call_that_goes_on_after_an_interruption_is_the_one_that_the_code_asked_for(
 }
 
 #[test]
+fn where_the_code_does_not_tell_it_is_what_the_kernel_said_of_the_same_call() {
+    let of = |number: u64, before: &[u64], channel: &str, now: &[u64]| {
+        let said = SystemCall { number, arguments: before.to_vec(), program_counter: Address(CODE) };
+        let wait_channel = Some(channel.into());
+        let wait = ThreadWait { wait_channel, system_call: Some(said), ..ThreadWait::default() };
+        Call::of(&stopped(219, now, -516), Some(&wait), Arch::X86_64, &memory(&[])).unwrap().name.unwrap()
+    };
+    let (pointer, clock) = (&[SP, 0x80, 0, 0, 0, 0], &[1, 0, SP, 0, 0, 0]);
+    assert_eq!(of(202, pointer, "futex_do_wait", pointer), "futex");
+    assert_eq!(of(219, pointer, "futex_wait_queue", pointer), "futex");
+    assert_eq!(of(219, pointer, "poll_schedule_timeout.constprop.0", pointer), "poll");
+    assert_eq!(of(219, pointer, "hrtimer_nanosleep", pointer), "nanosleep");
+    assert_eq!(of(219, clock, "hrtimer_nanosleep", clock), "clock_nanosleep");
+    // Another call, one that is never restarted so, and a function that nobody knows.
+    assert_eq!(of(202, clock, "futex_do_wait", pointer), "restart_syscall");
+    assert_eq!(of(0, pointer, "pipe_read", pointer), "restart_syscall");
+    assert_eq!(of(219, pointer, "x", pointer), "restart_syscall");
+}
+
+#[test]
 fn without_registers_it_is_what_proc_said() {
     let arguments = vec![SP, 0, 1500, 0, 0, 0];
     let said = SystemCall { number: 7, arguments, program_counter: Address(CODE) };
-    let of = |said, memory: &Image<'_>| Call::of(&Thread::default(), Some(said), Arch::X86_64, memory).unwrap();
+    let of = |said: &SystemCall, memory: &Image<'_>| {
+        let wait = ThreadWait { system_call: Some(said.clone()), ..ThreadWait::default() };
+        Call::of(&Thread::default(), Some(&wait), Arch::X86_64, memory).unwrap()
+    };
     assert_eq!(of(&said, &memory(&[])).name, Some("poll"));
     let restarted = SystemCall { number: 219, ..said.clone() };
     let call = of(&restarted, &memory(&[(CODE - 7, &[0xb8, 7, 0, 0, 0, 0x0f, 0x05])]));
@@ -185,7 +208,8 @@ fn times_are_in_memory() {
     assert_eq!(of(23, &[0, 0, 0, 0, SP], &with).timeout, Some(Timeout::Left(2_500_000_000)));
     assert_eq!(of(270, &[0, 0, 0, 0, SP], &with).timeout, Some(Timeout::Left(2_000_500_000)));
     let said = SystemCall { number: 270, arguments: vec![0, 0, 0, 0, SP, 0], ..SystemCall::default() };
-    let call = Call::of(&Thread::default(), Some(&said), Arch::X86_64, &with).unwrap();
+    let wait = ThreadWait { system_call: Some(said), ..ThreadWait::default() };
+    let call = Call::of(&Thread::default(), Some(&wait), Arch::X86_64, &with).unwrap();
     assert_eq!(call.timeout, given(2_000_500_000), "nothing was interrupted");
     // No time at all: more nanoseconds than a second has, and what lies nowhere. Longer than anybody lives.
     assert_eq!(of(35, &[SP + 16], &with).timeout, None);

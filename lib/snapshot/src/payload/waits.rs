@@ -87,7 +87,7 @@ pub struct ThreadWaitV1 {
     pub tid: Tid,
     /// `/proc/T/wchan` before the stop: the kernel's function that it slept in.
     pub wait_channel: Option<Bytes>,
-    /// `/proc/T/syscall` before the stop; only where `threads` has no registers of it.
+    /// `/proc/T/syscall` before the stop; only where `threads` has no registers of it, or those say `restart_syscall`.
     pub system_call: Option<SystemCallV1>,
 }
 
