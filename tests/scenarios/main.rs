@@ -14,6 +14,7 @@ mod embedded;
 mod empty_root;
 mod errors;
 mod evolution;
+mod exceptions;
 mod files;
 mod golden;
 mod init;

@@ -102,9 +102,12 @@ pub(crate) fn finish(facts: Facts<'_>, options: &Options) -> Result<Snapshot, Ca
         files.into_payloads()
     };
     let python = runtime.found.as_ref().map(|found| pyst_python::walk(found, &threads.threads, &recorder).python);
-    if let Some(((found, python), limit)) = runtime.found.as_ref().zip(python.as_ref()).zip(options.locals) {
-        // What it has to say, pyst-py says.
-        let _ = pyst_python::variables(found, python, &recorder, limit);
+    if let Some((found, python)) = runtime.found.as_ref().zip(python.as_ref()) {
+        // What they have to say, pyst-py says.
+        let _ = pyst_python::exceptions(found, python, &recorder);
+        if let Some(limit) = options.locals {
+            let _ = pyst_python::variables(found, python, &recorder, limit);
+        }
     }
     let source = python
         .filter(|_| options.source)

@@ -15,6 +15,7 @@ mod chunks;
 mod code;
 mod doubts;
 mod evidence;
+mod exceptions;
 #[cfg(test)]
 mod fake;
 mod find;
@@ -31,6 +32,7 @@ mod values;
 mod variables;
 mod walk;
 
+pub use exceptions::{Exceptions, exceptions};
 pub use find::{Target, find_runtime};
 pub use replay::{no_python, variables_of_snapshot, walk_snapshot};
 pub use variables::variables;

@@ -1,5 +1,6 @@
 //! The walk over a snapshot: what `pyst-py` does.
 
+use crate::exceptions::exceptions;
 use crate::variables::variables;
 use crate::walk::{VERSION_UNKNOWN, Walked, walk};
 use pyst_memory::Image;
@@ -30,7 +31,7 @@ pub fn walk_snapshot(snapshot: &Snapshot) -> (Option<Python>, Vec<Diagnostic>) {
     };
     let (memory, errors) = Image::of_snapshot(snapshot);
     diagnostics.extend(errors.iter().map(section_lost));
-    let Walked { python, diagnostics: mut walked, .. } = walk(&found, &threads.threads, &memory);
+    let Walked { mut python, diagnostics: mut walked, .. } = walk(&found, &threads.threads, &memory);
     let unknown = walked.iter_mut().find(|diagnostic| diagnostic.code == VERSION_UNKNOWN);
     if let Some(unknown) = unknown {
         if capture.python_only() {
@@ -40,6 +41,7 @@ pub fn walk_snapshot(snapshot: &Snapshot) -> (Option<Python>, Vec<Diagnostic>) {
         return (None, diagnostics);
     }
     diagnostics.extend(walked);
+    diagnostics.extend(exceptions(&found, &python, &memory).add_to(&mut python));
     diagnostics.extend(phase(python.phase));
     (Some(python), diagnostics)
 }

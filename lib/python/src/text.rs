@@ -100,7 +100,7 @@ fn read_text(offsets: &Offsets, address: Address, memory: &dyn Memory) -> Result
 
 /// Bytes that are UTF-8 as a rule. Those that are not become what Python 3 makes of them in paths (`surrogateescape`), so
 /// that they can be told from all that is text, and the path from them again.
-fn decode_bytes(bytes: &[u8]) -> Text {
+pub(crate) fn decode_bytes(bytes: &[u8]) -> Text {
     let mut text = Vec::with_capacity(bytes.len());
     for chunk in bytes.utf8_chunks() {
         text.extend_from_slice(chunk.valid().as_bytes());
@@ -120,6 +120,13 @@ fn decode(bytes: Vec<u8>, kind: u32) -> Option<Text> {
         2 => bytes.as_chunks().0.iter().try_for_each(|unit| push(&mut text, u16::from_le_bytes(*unit).into()))?,
         _ => bytes.as_chunks().0.iter().try_for_each(|unit| push(&mut text, u32::from_le_bytes(*unit)))?,
     }
+    Some(Text(text))
+}
+
+/// Text of code points. `None` if one is none.
+pub(crate) fn of_points(points: &[u32]) -> Option<Text> {
+    let mut text = Vec::with_capacity(points.len());
+    points.iter().try_for_each(|point| push(&mut text, *point))?;
     Some(Text(text))
 }
 

@@ -13,6 +13,7 @@ mod classes;
 mod clock;
 mod instances;
 mod mappings;
+mod messages;
 mod numbers;
 mod numpy;
 mod objects;
@@ -28,13 +29,17 @@ mod strings;
 mod types;
 
 use crate::layout::{Layout, Objects};
+use messages::Says;
 pub(crate) use objects::Object;
 use pieces::{Piece, Pieces};
 use pyst_memory::{Memory, ReadError};
 use pyst_snapshot::Address;
 use pyst_snapshot::payload::ValueAbsence;
 use reader::Reader;
-use types::{Family, Types};
+use std::cell::RefCell;
+use std::collections::HashMap;
+pub(crate) use types::Family;
+use types::Types;
 
 /// How many objects deep a value is shown.
 const DEPTH: usize = 6;
@@ -91,6 +96,8 @@ pub(crate) struct Values<'a> {
     types: Types,
     /// How many bytes a character of `unicode` has, Python 2.
     width: Option<u64>,
+    /// What exceptions of the classes that were met say.
+    said: RefCell<HashMap<Address, Says>>,
 }
 
 /// What is still to be written.
@@ -106,7 +113,7 @@ impl<'a> Values<'a> {
     pub(crate) fn new(layout: &'a Layout, memory: &'a dyn Memory, limit: u64) -> Option<Values<'a>> {
         let objects = layout.objects?;
         let reader = Reader::new(memory, limit);
-        Some(Values { layout, objects, reader, types: Types::default(), width: None })
+        Some(Values { layout, objects, reader, types: Types::default(), width: None, said: RefCell::default() })
     }
 
     /// Learns from an interpreter of Python 2 how it was built.
@@ -124,6 +131,16 @@ impl<'a> Values<'a> {
     /// The same for what may need all that is left of the limit.
     pub(crate) fn start_without_part(&self) {
         self.reader.start_without_part();
+    }
+
+    /// The same for one that has a smaller part.
+    pub(crate) fn start_within(&self, limit: u64) {
+        self.reader.start_within(limit);
+    }
+
+    /// Where objects have what their values are made of.
+    pub(crate) fn objects(&self) -> Objects {
+        self.objects
     }
 
     /// Whether nothing more may be read, or next to nothing.

@@ -471,6 +471,7 @@ impl Walk<'_> {
             attachment,
             name,
             daemon,
+            exception: None,
         };
         self.walked.python.states.push(state);
     }

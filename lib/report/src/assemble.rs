@@ -257,6 +257,7 @@ fn thread(tid: Option<u32>, parts: &Parts, merged: &Merged, names: &Names, doing
         gil: doings.gil(state).map(Word),
         gc_collecting: doings.collects(state, names.is_collecting(state.interpreter)),
         attachment: state.attachment.map(Word),
+        exception: state.exception.as_ref().map(|exception| names.exception(exception)),
     };
     let python_states: Vec<PythonState> = parts.states_in(merged).into_iter().map(state).collect();
     let named = parts.states_in(merged).into_iter().find(|state| state.name.is_some());
@@ -275,6 +276,7 @@ fn thread(tid: Option<u32>, parts: &Parts, merged: &Merged, names: &Names, doing
         crashed: kernel.is_some_and(|thread| thread.crashed),
         gil: python_states.first().and_then(|state| state.gil),
         gc_collecting: python_states.first().and_then(|state| state.gc_collecting),
+        exception: python_states.first().and_then(|state| state.exception.clone()),
         python_states,
         stack_end: parts.native.map(|stack| Word(stack.end)),
         frames,

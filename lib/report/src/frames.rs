@@ -2,7 +2,7 @@
 
 use crate::internal::{self, Doing};
 use crate::merge::PlacedBy;
-use crate::model::{Frame, NativeFrame, PythonFrame};
+use crate::model::{Exception, Frame, NativeFrame, PythonFrame};
 use crate::sections::Sections;
 use crate::words::{Hex, Word};
 use pyst_snapshot::Text;
@@ -187,6 +187,25 @@ impl<'a> Names<'a> {
             locals,
             variables_left_out: bound.map(|bound| bound.map_or(0, |bound| bound.more)),
         })
+    }
+
+    /// An exception.
+    pub(crate) fn exception(&self, exception: &wire::PythonException) -> Exception {
+        let code = exception.raised.and_then(|raised| self.codes.get(raised.code as usize));
+        let mut type_name = exception.type_name.clone();
+        let mut message = exception.message.as_ref().map(|message| message.escaped());
+        let mut repr = exception.repr.clone();
+        cut(&mut type_name);
+        let [message_is_cut, repr_is_cut] = [&mut message, &mut repr].map(|text| text.as_mut().is_some_and(cut));
+        Exception {
+            type_name,
+            truncated: exception.truncated || if message.is_some() { message_is_cut } else { repr_is_cut },
+            message,
+            repr,
+            file: code.map(|code| code.file.clone()),
+            line: code.and(exception.raised).and_then(|raised| raised.line),
+            function: code.map(|code| code.function.clone()),
+        }
     }
 
     fn function(&self, call: &wire::NativeCallV1) -> Option<&Function> {

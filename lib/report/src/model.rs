@@ -193,6 +193,8 @@ pub struct Thread {
     pub gil: Option<Word<GilState>>,
     /// Whether it collects garbage: of its innermost Python state.
     pub gc_collecting: Option<bool>,
+    /// The exception that it is handling: of its innermost Python state.
+    pub exception: Option<Exception>,
     /// Why the native stack ends after its outermost frame; null when there is none.
     pub stack_end: Option<Word<StackEnd>>,
     /// The frames, outermost first.
@@ -276,6 +278,30 @@ pub struct PythonState {
     pub gc_collecting: Option<bool>,
     /// Whether it may run Python code; null before 3.13.
     pub attachment: Option<Word<Attachment>>,
+    /// The exception that it is handling: what `sys.exc_info()` would give in its innermost frame. In 2.7 that is so until
+    /// the function that caught it returns. Null when there is none, or where a diagnostic says that it is not known.
+    pub exception: Option<Exception>,
+}
+
+/// An exception that is being handled.
+#[derive(Clone, Debug, PartialEq, Serialize, JsonSchema)]
+pub struct Exception {
+    /// Its type, with the module unless that is `builtins`.
+    #[serde(rename = "type")]
+    pub type_name: String,
+    /// What `str()` of it gives, from its start; null where only code of its class would know, or it cannot be read.
+    pub message: Option<String>,
+    /// What `repr()` of it gives, or a short form; null when it cannot be read.
+    pub repr: Option<String>,
+    /// Whether `message` is cut, or without one, `repr`.
+    pub truncated: bool,
+    /// `co_filename` of the code that raised it; this and what follows is of the last entry of its traceback, and null when
+    /// it has none, or where a diagnostic says that it is not known.
+    pub file: Option<Arc<str>>,
+    /// The line, from 1.
+    pub line: Option<u32>,
+    /// `co_name` of that code.
+    pub function: Option<Arc<str>>,
 }
 
 /// A frame.

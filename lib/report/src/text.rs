@@ -11,6 +11,7 @@
 //! ```
 
 mod core;
+mod exception;
 mod paint;
 mod variables;
 
@@ -139,10 +140,10 @@ impl Writer<'_> {
             }
         }
         ends.write_rest(self.paint, out)?;
-        match kernel::line(thread) {
-            Some(line) => writeln!(out, "    (Kernel) {}", Safe(&line)),
-            None => Ok(()),
+        if let Some(line) = kernel::line(thread) {
+            writeln!(out, "    (Kernel) {}", Safe(&line))?;
         }
+        exception::write(&thread.python_states, self.blocks, self.paint, out)
     }
 
     fn write_python(&self, frame: &PythonFrame, out: &mut impl Write) -> io::Result<()> {

@@ -1,7 +1,8 @@
-//! What arguments and locals are made of: which ranges they lie in is learnt before the stop, and they are read with all else.
+//! What exceptions, arguments and locals are made of: which ranges they lie in is learnt before the stop, and they are read
+//! with all else.
 //!
 //! Where they hold during the stop what they held before, nothing more is to be done. Else the walk over the copy says what
-//! it misses, and that is read once more; what is still missing then stays so, and pyst-py says it. So locals cost one
+//! it misses, and that is read once more; what is still missing then stays so, and pyst-py says it. So they cost one
 //! batched read at most, however they change. Only what is in memory is read: a page that has to be brought may take for
 //! ever.
 
@@ -22,15 +23,17 @@ const AROUND: u64 = 256;
 /// How many missing ranges are read at most.
 const MISSED: usize = 16 << 10;
 
-/// What arguments and locals are expected to be.
+/// What exceptions, arguments and locals are expected to be.
 #[derive(Clone)]
 pub(crate) struct Locals {
-    /// How many bytes may be read for them.
-    limit: u64,
+    /// How many bytes may be read for arguments and locals, if they are wanted.
+    limit: Option<u64>,
     /// The ranges, ascending, disjoint, within mappings, and what they held before the stop.
     expected: Arc<Vec<(Range, Vec<u8>)>>,
     ranges: Arc<Vec<Range>>,
-    /// Where the frames were, and what they ran.
+    /// Where the thread states were.
+    states: Arc<Vec<Address>>,
+    /// Where the frames were, and what they ran, if locals are wanted.
     frames: Arc<Vec<Frame>>,
 }
 
@@ -38,10 +41,16 @@ pub(crate) struct Locals {
 type Frame = (Address, Address);
 
 impl Locals {
-    /// Walks over the variables of `python` in the running target.
-    pub(crate) fn look(found: &FoundRuntime, python: &Python, limit: u64, memory: &dyn Memory, maps: &[Map]) -> Locals {
+    /// Walks over the exceptions of `python`, and over its variables if there is a limit for them, in the running target.
+    pub(crate) fn look(
+        found: &FoundRuntime,
+        python: &Python,
+        limit: Option<u64>,
+        memory: &dyn Memory,
+        maps: &[Map],
+    ) -> Locals {
         let recorder = Recorder::new(memory);
-        let _ = pyst_python::variables(found, python, &recorder, limit);
+        walk(found, python, &recorder, limit);
         let ranges = widen(&recorder.ranges(), maps, 0);
         let held = |range: &Range| {
             let mut bytes = vec![0; usize::try_from(range.len()).ok()?];
@@ -49,7 +58,15 @@ impl Locals {
             Some((*range, bytes))
         };
         let expected = ranges.iter().filter_map(held).collect();
-        Locals { limit, expected: Arc::new(expected), ranges: Arc::new(ranges), frames: Arc::new(frames(python)) }
+        let frames = limit.map_or_else(Vec::new, |_| frames(python));
+        let states = python.states.iter().map(|state| state.address).collect();
+        Locals {
+            limit,
+            expected: Arc::new(expected),
+            ranges: Arc::new(ranges),
+            states: Arc::new(states),
+            frames: Arc::new(frames),
+        }
     }
 
     /// Where they were before the stop.
@@ -57,7 +74,7 @@ impl Locals {
         &self.ranges
     }
 
-    /// Reads what `copy`, which has what was predicted, misses of the variables of `python`, as far as it is in memory.
+    /// Reads what `copy`, which has what was predicted, misses of what `python` leads to, as far as it is in memory.
     pub(crate) fn complete(
         &self,
         copy: &Copy,
@@ -69,8 +86,7 @@ impl Locals {
         if self.is_as_expected(copy, python) {
             return;
         }
-        let walk = || pyst_python::variables(found, python, copy, self.limit);
-        let (_, mut missed) = copy.without_fetching(walk);
+        let ((), mut missed) = copy.without_fetching(|| walk(found, python, copy, self.limit));
         missed.truncate(MISSED);
         let around = |range: &Range| {
             let end = range.end.0.max(range.start.0.saturating_add(AROUND));
@@ -93,7 +109,18 @@ impl Locals {
             bytes.resize(expected.len(), 0);
             copy.read(range.start, &mut bytes).is_ok() && bytes == *expected
         };
-        *self.frames == frames(python) && copy.without_fetching(|| self.expected.iter().all(same)).0
+        let states = python.states.iter().map(|state| state.address);
+        let has_frames = self.limit.is_none() || *self.frames == frames(python);
+        has_frames
+            && states.eq(self.states.iter().copied())
+            && copy.without_fetching(|| self.expected.iter().all(same)).0
+    }
+}
+
+fn walk(found: &FoundRuntime, python: &Python, memory: &dyn Memory, limit: Option<u64>) {
+    let _ = pyst_python::exceptions(found, python, memory);
+    if let Some(limit) = limit {
+        let _ = pyst_python::variables(found, python, memory, limit);
     }
 }
 

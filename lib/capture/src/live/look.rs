@@ -46,7 +46,7 @@ pub(crate) struct Look {
     pub(crate) runtime: Runtime,
     /// What the walk is expected to read: ascending, disjoint, within mappings.
     pub(crate) prediction: Vec<Range>,
-    /// What arguments and locals are expected to be, if they are wanted.
+    /// What exceptions, arguments and locals are expected to be, where there is a runtime.
     pub(crate) locals: Option<Locals>,
 }
 
@@ -76,9 +76,9 @@ pub(crate) fn look(pid: u32, options: &Options) -> Result<Look, CaptureError> {
     let runtime = crate::find_runtime(&loaded, &maps, &memory, options);
     let recorder = Recorder::new(&memory);
     let walked = runtime.found.as_ref().map(|found| (found, pyst_python::walk(found, &[], &recorder).python));
-    let locals = walked.as_ref().zip(options.locals);
     let careful = Careful::new(&memory, &maps, &proc);
-    let locals = locals.map(|((found, python), limit)| Locals::look(found, python, limit, &careful, &maps));
+    let locals = walked.as_ref();
+    let locals = locals.map(|(found, python)| Locals::look(found, python, options.locals, &careful, &maps));
     let waits = Before::of(&proc, &threads, &recorder);
     let prediction = widen(&recorder.ranges(), &maps, SLACK);
     Ok(Look { proc, living, status, process, threads, waits, maps, loaded, runtime, prediction, locals })

@@ -67,7 +67,7 @@ pub(crate) struct Plan {
     /// What of that and of the stacks is in memory.
     pub(crate) resident: Resident,
     pub(crate) runtime: Option<FoundRuntime>,
-    /// What arguments and locals are expected to be, if they are wanted.
+    /// What exceptions, arguments and locals are expected to be, where there is a runtime.
     pub(crate) locals: Option<Locals>,
     /// Tells what is in memory.
     pub(crate) pagemap: Option<File>,
@@ -386,7 +386,7 @@ pub(crate) struct Ask {
 }
 
 /// Reads what was predicted and the top of the stacks, walks over that and fetches what the walk misses, then the rest; at
-/// last arguments and locals. Says whether the Python frames hold together.
+/// last exceptions, arguments and locals. Says whether the Python frames hold together.
 pub(crate) fn read_all(copy: &Copy, threads: &[Thread], ask: &Ask) -> bool {
     let (runtime, maps) = (ask.runtime.as_ref(), ask.maps.as_slice());
     let mut first = first_ranges(threads, &ask.prediction).merged().to_vec();

@@ -41,6 +41,11 @@ impl<'a> Reader<'a> {
         self.left.set(self.in_all.get());
     }
 
+    /// Starts a variable that may read less than others.
+    pub(crate) fn start_within(&self, limit: u64) {
+        self.left.set(limit.min(OF_A_VALUE));
+    }
+
     /// The `length` bytes at `address`.
     pub(crate) fn bytes(&self, address: Address, length: u64) -> Result<Vec<u8>, Lack> {
         self.spend(length)?;

@@ -24,11 +24,18 @@ impl Values<'_> {
 
     /// `unicode` of Python 2.
     pub(crate) fn wide_string(&self, object: &Object) -> Result<Pieces, Lack> {
+        let (points, length) = self.wide_points(object, SHOWN)?;
+        let text = format!("u{}", quoted(points.into_iter(), Style::AsciiText));
+        Ok(self.cut(text, length).inside(self.derived(object)))
+    }
+
+    /// The first code points of a `unicode`, and how many it has.
+    pub(crate) fn wide_points(&self, object: &Object, limit: u64) -> Result<(Vec<u32>, u64), Lack> {
         let length = object.count(self.objects.unicode_length).ok().filter(|length| *length < 1 << 44);
         let length = length.ok_or(Lack::Invalid)?;
         let data = object.pointer(self.objects.unicode_data)?;
         let width = self.width.ok_or(Lack::Invalid)?;
-        let bytes = self.reader.bytes(data, length.min(SHOWN) * width)?;
+        let bytes = self.reader.bytes(data, length.min(limit) * width)?;
         let points: Vec<u32> = if width == 2 {
             let units = bytes.as_chunks().0.iter().map(|unit| u16::from_le_bytes(*unit));
             let points = char::decode_utf16(units);
@@ -39,8 +46,7 @@ impl Values<'_> {
         if points.iter().any(|point| *point > 0x10_ffff) {
             return Err(Lack::Invalid);
         }
-        let text = format!("u{}", quoted(points.into_iter(), Style::AsciiText));
-        Ok(self.cut(text, length).inside(self.derived(object)))
+        Ok((points, length))
     }
 
     /// How many bytes a character of `unicode` has, by `sys.maxunicode`.
@@ -122,7 +128,7 @@ impl Values<'_> {
     }
 
     /// The first code points of a string, and how many it has.
-    fn points(&self, object: &Object, limit: u64) -> Result<(Vec<u32>, u64), Lack> {
+    pub(crate) fn points(&self, object: &Object, limit: u64) -> Result<(Vec<u32>, u64), Lack> {
         let found = text::locate(&self.layout.offsets, object.address, &object.bytes).ok_or(Lack::Invalid)?;
         let (data, length) = match found.place {
             Place::Inside(data) => (data, found.length),

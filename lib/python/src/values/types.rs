@@ -193,7 +193,7 @@ impl Values<'_> {
     }
 
     /// A type object without what its bases tell.
-    fn bare_type(&self, address: Address) -> Result<Type, Lack> {
+    pub(crate) fn bare_type(&self, address: Address) -> Result<Type, Lack> {
         if address.is_null() || !address.0.is_multiple_of(8) {
             return Err(Lack::Invalid);
         }
@@ -255,7 +255,7 @@ impl Values<'_> {
         Err(Lack::Invalid)
     }
 
-    fn base_address(&self, found: &Type) -> Address {
+    pub(crate) fn base_address(&self, found: &Type) -> Address {
         self.objects.type_base.address(&found.bytes).unwrap_or_default()
     }
 

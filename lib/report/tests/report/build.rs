@@ -257,6 +257,7 @@ fn python() -> Python {
         name: Some(Text::from(if tid == 112 { "MainThread" } else { "Thread-1 (work)" })),
         daemon: Some(tid != 112),
         attachment: Some(if tid == 112 { Attachment::ATTACHED } else { Attachment::DETACHED }),
+        exception: None,
     };
     let interpreter = InterpreterV1 {
         address: Address(0x6000),

@@ -117,6 +117,16 @@ fn damage(sections: &mut Sections, random: &mut Random) {
                 1 => Some(Tid(random.number() as u32)),
                 _ => state.tid,
             };
+            state.exception = random.one_in(2).then(|| PythonException {
+                type_name: random.text(),
+                message: random.one_in(2).then(|| Text(random.bytes())),
+                repr: random.one_in(2).then(|| random.text()),
+                truncated: random.one_in(2),
+                raised: random.one_in(2).then(|| Raised {
+                    code: random.below(4) as u32,
+                    line: random.one_in(2).then(|| random.number() as u32),
+                }),
+            });
             for run in &mut state.runs {
                 run.frames = if random.one_in(3) { random.number() as u32 } else { run.frames };
                 run.anchor = random.one_in(2).then(|| Address(random.number()));

@@ -1,11 +1,11 @@
 //! JSON output, and its schema.
 
-use crate::build::{core, living};
+use crate::build::{Sections, core, living};
 use pyst_report::Report;
 use pyst_report::json::{self, Layout};
 use pyst_report::schema;
 use pyst_snapshot::payload::*;
-use pyst_snapshot::{Address, Bytes, Snapshot, Tid};
+use pyst_snapshot::{Address, Bytes, Snapshot, Text, Tid};
 use serde_json::{Value, json};
 
 pub(crate) fn value(snapshot: &Snapshot) -> Value {
@@ -48,6 +48,42 @@ fn a_report_has_the_documented_shape() {
 }
 
 #[test]
+fn a_thread_has_the_exception_that_it_handles() {
+    let mut sections = living();
+    let exception = PythonException {
+        type_name: "app.Bad".to_owned(),
+        message: Some(Text(b"a\xed\xb3\xbfb\n".to_vec())),
+        repr: Some("Bad(1)".to_owned()),
+        truncated: true,
+        raised: Some(Raised { code: 2, line: Some(4) }),
+    };
+    sections.state(113).exception = Some(exception.clone());
+    let told = |sections: &Sections| {
+        let report = value(&sections.snapshot());
+        let thread = &report["threads"][1];
+        assert_eq!(thread["exception"], thread["python_states"][0]["exception"]);
+        thread["exception"].clone()
+    };
+    assert_eq!(
+        told(&sections),
+        json!({
+            "type": "app.Bad", "message": "a\\udcffb\n", "repr": "Bad(1)", "truncated": true,
+            "file": "/t/t1.py", "line": 4, "function": "key"
+        })
+    );
+    // Code that is not there says nothing of the line either.
+    let raised = Some(Raised { code: 9, line: Some(4) });
+    sections.state(113).exception = Some(PythonException { raised, message: None, ..exception });
+    assert_eq!(
+        told(&sections),
+        json!({
+            "type": "app.Bad", "message": null, "repr": "Bad(1)", "truncated": true,
+            "file": null, "line": null, "function": null
+        })
+    );
+}
+
+#[test]
 fn a_thread_has_its_frames_outermost_first() {
     let report = value(&living().snapshot());
     let tids: Vec<&Value> = report["threads"].as_array().unwrap().iter().map(|thread| &thread["tid"]).collect();
@@ -63,7 +99,7 @@ fn a_thread_has_its_frames_outermost_first() {
         main["python_states"],
         json!([{
             "interpreter_id": 0, "ident": "9151334458815189104", "frames_end": "complete", "gil": "holding",
-            "gc_collecting": true, "attachment": "attached"
+            "gc_collecting": true, "attachment": "attached", "exception": null
         }])
     );
     let frames = main["frames"].as_array().unwrap();

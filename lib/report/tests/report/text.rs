@@ -324,3 +324,24 @@ fn names_that_are_no_utf8_are_marked() {
     sections.state(113).ident = Ident(ident(113));
     assert!(plain(&sections).contains("line 7, in naïve\\udcff\n"));
 }
+
+#[test]
+fn an_exception_that_is_handled_has_a_line_after_the_innermost_frame() {
+    let mut sections = living();
+    sections.state(113).exception = Some(PythonException {
+        type_name: "ValueError".to_owned(),
+        message: Some(Text::from("no\nsuch \u{1b}[31mthing")),
+        raised: Some(Raised { code: 2, line: Some(4) }),
+        ..PythonException::default()
+    });
+    let line = "    Handling ValueError: no\\nsuch \\x1b[31mthing (raised at File \"/t/t1.py\", line 4, in key)\n";
+    let text = plain(&sections);
+    assert!(of_thread(&text, 113).ends_with(line), "{text}");
+    assert_eq!(text.matches("Handling").count(), 1);
+    // Where one of several interpreters has it, that is said.
+    let python = sections.python.as_mut().unwrap();
+    python.interpreters.push(InterpreterV1 { id: 3, ..InterpreterV1::default() });
+    sections.state(113).interpreter = 1;
+    let text = plain(&sections);
+    assert!(text.contains("[31mthing in interpreter 3 (raised at"), "{text}");
+}

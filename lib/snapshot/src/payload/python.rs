@@ -16,6 +16,10 @@ pub type PythonFrame = PythonFrameV1;
 pub type PythonRun = PythonRunV1;
 /// The newest version of a code object.
 pub type PythonCode = PythonCodeV1;
+/// The newest version of an exception.
+pub type PythonException = PythonExceptionV1;
+/// The newest version of where an exception was raised.
+pub type Raised = RaisedV1;
 
 open_enum!(
     /// Where a runtime is in its life.
@@ -170,6 +174,33 @@ pub struct PythonStateV1 {
     pub name: Option<Text>,
     /// `threading.Thread.daemon`; absent as the name is.
     pub daemon: Option<bool>,
+    /// The exception that it is handling, as `sys.exc_info()` would give it in the innermost frame; absent when there is
+    /// none, or where a diagnostic says so.
+    pub exception: Option<PythonExceptionV1>,
+}
+
+/// An exception.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+pub struct PythonExceptionV1 {
+    /// Its type, with the module unless that is `builtins`.
+    pub type_name: String,
+    /// What `str()` of it gives, from its start; absent where only code of its class would know.
+    pub message: Option<Text>,
+    /// What `repr()` of it gives, or a short form; absent when it cannot be had.
+    pub repr: Option<String>,
+    /// Whether `message` is cut; without one, whether `repr` is.
+    pub truncated: bool,
+    /// Where it was raised: the last entry of its traceback; absent when it has none, or where a diagnostic says so.
+    pub raised: Option<RaisedV1>,
+}
+
+/// Where an exception was raised.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+pub struct RaisedV1 {
+    /// Index into [`PythonV1::codes`].
+    pub code: u32,
+    /// The line, from 1.
+    pub line: Option<u32>,
 }
 
 /// One Python frame.
