@@ -168,14 +168,15 @@ fn take_stopped(pid: u32, look: &Look, options: &Options) -> Result<Taken, Captu
 fn stop_once(pid: u32, look: &Look, options: &Options) -> Result<Taken, CaptureError> {
     let copy = expected_copy(look);
     let task_directory = File::open(look.proc.path("task")).map_err(|error| refusal::of(pid, &error))?;
+    let resident = look.resident();
     let plan = stop::Plan {
         task_directory,
         threads: leader_first(pid, &look.threads),
         maps: Arc::clone(&look.maps),
         prediction: look.prediction.clone(),
-        resident: look.resident(),
         runtime: look.runtime.found.clone(),
-        locals: look.locals.clone(),
+        locals: look.locals.as_ref().map(|locals| locals.among(&resident)),
+        resident,
         pagemap: File::open(look.proc.path("pagemap")).ok(),
         stacks: !options.python_only,
         limit: options.stop_limit,

@@ -154,6 +154,25 @@ impl Copy {
         gaps.is_empty()
     }
 
+    /// Whether all of `expected` is held, and is that.
+    pub(crate) fn is(&self, expected: &[(Range, Vec<u8>)]) -> bool {
+        let held = self.lock();
+        expected.iter().all(|(range, bytes)| {
+            let mut at = range.start.0;
+            let mut rest = bytes.as_slice();
+            while !rest.is_empty() {
+                let here = held.bytes_at(at).unwrap_or_default();
+                let length = here.len().min(rest.len());
+                if length == 0 || here.get(..length) != rest.get(..length) {
+                    return false;
+                }
+                at = at.saturating_add(length as u64);
+                rest = rest.get(length..).unwrap_or_default();
+            }
+            true
+        })
+    }
+
     /// The bytes held so far.
     pub(crate) fn bytes(&self) -> u64 {
         self.lock().bytes
@@ -230,13 +249,19 @@ impl Held {
         self.chunks.push(chunk);
     }
 
+    /// What is held from `at` on, as far as it is one piece.
+    fn bytes_at(&self, at: u64) -> Option<&[u8]> {
+        let (start, piece) = self.piece_at(at)?;
+        let length = usize::try_from(piece.end - at).ok()?;
+        let offset = piece.offset.checked_add(usize::try_from(at - start).ok()?)?;
+        self.chunks.get(piece.chunk)?.get(offset..offset.checked_add(length)?)
+    }
+
     /// Copies what is held from `at` on, and says how much that was.
     fn copy(&self, at: u64, buffer: &mut [u8]) -> usize {
-        let Some((start, piece)) = self.piece_at(at) else { return 0 };
-        let length = ((piece.end - at) as usize).min(buffer.len());
-        let offset = piece.offset.saturating_add((at - start) as usize);
-        let bytes = self.chunks.get(piece.chunk).and_then(|chunk| chunk.get(offset..offset.checked_add(length)?));
-        match (bytes, buffer.get_mut(..length)) {
+        let Some(held) = self.bytes_at(at) else { return 0 };
+        let length = held.len().min(buffer.len());
+        match (held.get(..length), buffer.get_mut(..length)) {
             (Some(bytes), Some(to)) => {
                 to.copy_from_slice(bytes);
                 length

@@ -9,6 +9,7 @@
 use super::copy::Copy;
 use super::look::widen;
 use super::maps;
+use super::memory::PAGE;
 use super::resident::Resident;
 use pyst_memory::{Memory, RangeSet, Recorder};
 use pyst_snapshot::payload::{FoundRuntime, Map, Python};
@@ -31,6 +32,8 @@ pub(crate) struct Locals {
     /// The ranges, ascending, disjoint, within mappings, and what they held before the stop.
     expected: Arc<Vec<(Range, Vec<u8>)>>,
     ranges: Arc<Vec<Range>>,
+    /// What of them is in memory.
+    resident: Arc<Vec<Range>>,
     /// Where the thread states were.
     states: Arc<Vec<Address>>,
     /// Where the frames were, and what they ran, if locals are wanted.
@@ -51,7 +54,7 @@ impl Locals {
     ) -> Locals {
         let recorder = Recorder::new(memory);
         walk(found, python, &recorder, limit);
-        let ranges = widen(&recorder.ranges(), maps, 0);
+        let ranges = joined(widen(&recorder.ranges(), maps, 0));
         let held = |range: &Range| {
             let mut bytes = vec![0; usize::try_from(range.len()).ok()?];
             memory.read(range.start, &mut bytes).ok()?;
@@ -59,14 +62,26 @@ impl Locals {
         };
         let expected = ranges.iter().filter_map(held).collect();
         let frames = limit.map_or_else(Vec::new, |_| frames(python));
+        let ranges = Arc::new(ranges);
         let states = python.states.iter().map(|state| state.address).collect();
         Locals {
             limit,
             expected: Arc::new(expected),
-            ranges: Arc::new(ranges),
+            resident: Arc::clone(&ranges),
+            ranges,
             states: Arc::new(states),
             frames: Arc::new(frames),
         }
+    }
+
+    /// The same, of which is known what is in memory.
+    pub(crate) fn among(&self, resident: &Resident) -> Locals {
+        Locals { resident: Arc::new(resident.part_of(&self.ranges)), ..self.clone() }
+    }
+
+    /// What is in memory of where they were before the stop.
+    pub(crate) fn resident(&self) -> &[Range] {
+        &self.resident
     }
 
     /// Where they were before the stop.
@@ -93,8 +108,7 @@ impl Locals {
             Range { start: range.start, end: Address(end) }
         };
         let is_mapped = |range: &Range| maps::find(maps, range.start).is_some();
-        let wanted: RangeSet = missed.iter().filter(|range| is_mapped(range)).map(around).collect();
-        let mut wanted = wanted;
+        let mut wanted: RangeSet = missed.iter().filter(|range| is_mapped(range)).map(around).collect();
         let wanted = widen(wanted.merged(), maps, 0);
         let wanted = match pagemap {
             Some(pagemap) => Resident::by(pagemap, wanted.iter().copied()).part_of(&wanted),
@@ -104,16 +118,9 @@ impl Locals {
     }
 
     fn is_as_expected(&self, copy: &Copy, python: &Python) -> bool {
-        let mut bytes = Vec::new();
-        let same = |(range, expected): &(Range, Vec<u8>)| {
-            bytes.resize(expected.len(), 0);
-            copy.read(range.start, &mut bytes).is_ok() && bytes == *expected
-        };
         let states = python.states.iter().map(|state| state.address);
         let has_frames = self.limit.is_none() || *self.frames == frames(python);
-        has_frames
-            && states.eq(self.states.iter().copied())
-            && copy.without_fetching(|| self.expected.iter().all(same)).0
+        has_frames && states.eq(self.states.iter().copied()) && copy.is(&self.expected)
     }
 }
 
@@ -122,6 +129,24 @@ fn walk(found: &FoundRuntime, python: &Python, memory: &dyn Memory, limit: Optio
     if let Some(limit) = limit {
         let _ = pyst_python::variables(found, python, memory, limit);
     }
+}
+
+/// The ranges with those of one page made one that are close to each other: a call reads only so many.
+fn joined(ranges: Vec<Range>) -> Vec<Range> {
+    const CLOSE: u64 = 512;
+    let mut joined: Vec<Range> = Vec::with_capacity(ranges.len());
+    for range in ranges {
+        match joined.last_mut() {
+            Some(last)
+                if range.start.0.saturating_sub(last.end.0) <= CLOSE
+                    && last.end.0.saturating_sub(1) / PAGE == range.start.0 / PAGE =>
+            {
+                last.end = range.end;
+            }
+            _ => joined.push(range),
+        }
+    }
+    joined
 }
 
 fn frames(python: &Python) -> Vec<Frame> {

@@ -334,9 +334,9 @@ fn read_resident(plan: &Plan, threads: &[Thread]) -> Option<bool> {
     if first.iter().map(|range| range.len()).sum::<u64>() > READ_BY_TRACER {
         return None;
     }
-    plan.copy.read_ranges(&first).ok()?;
-    let locals = plan.locals.iter().flat_map(|locals| plan.resident.part_of(locals.ranges()));
-    plan.copy.read_ranges(&locals.collect::<Vec<_>>()).ok()?;
+    let locals = plan.locals.iter().flat_map(|locals| locals.resident());
+    let mut all: RangeSet = first.iter().chain(locals).copied().collect();
+    plan.copy.read_ranges(all.merged()).ok()?;
     let walk = || plan.runtime.as_ref().map(|runtime| pyst_python::walk(runtime, threads, &plan.copy));
     let (walked, missed) = plan.copy.without_fetching(walk);
     let complete = missed.is_empty()
