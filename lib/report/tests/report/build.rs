@@ -14,6 +14,8 @@ pub(crate) struct Sections {
     pub(crate) source: Option<Source>,
     pub(crate) native: Option<Native>,
     pub(crate) python: Option<Python>,
+    pub(crate) waits: Option<Waits>,
+    pub(crate) memory: Option<Memory>,
     pub(crate) diagnostics: Vec<Diagnostics>,
 }
 
@@ -33,6 +35,8 @@ impl Sections {
         add(&mut snapshot, &self.source);
         add(&mut snapshot, &self.native);
         add(&mut snapshot, &self.python);
+        add(&mut snapshot, &self.waits);
+        add(&mut snapshot, &self.memory);
         for diagnostics in &self.diagnostics {
             snapshot.append(diagnostics).unwrap();
         }
@@ -64,6 +68,8 @@ pub(crate) fn living() -> Sections {
         source: Some(source()),
         native: Some(native()),
         python: Some(python()),
+        waits: None,
+        memory: None,
         diagnostics: Vec::new(),
     }
 }

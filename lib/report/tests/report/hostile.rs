@@ -138,11 +138,52 @@ fn damage(sections: &mut Sections, random: &mut Random) {
             }
         }
     }
+    damage_waits(sections, random);
     let item = Diagnostic {
         tid: Some(Tid(random.number() as u32)),
         ..Diagnostic::new(Severity(random.number() as u16), &random.text(), random.text())
     };
     sections.diagnostics.push(Diagnostics { stage: Stage(random.number() as u16), items: vec![item] });
+}
+
+/// Whatever a thread may be said to wait for.
+fn damage_waits(sections: &mut Sections, random: &mut Random) {
+    for thread in sections.threads.iter_mut().flat_map(|threads| &mut threads.threads) {
+        let registers = (0..17).map(|number| Register { number, value: random.number() }).collect();
+        let result = Register { number: 0, value: (-512i64).cast_unsigned() };
+        let values = [vec![result], registers].concat();
+        let system_call = Some(random.below(300));
+        thread.registers = random.one_in(2).then(|| Registers { values, system_call, ..Registers::default() });
+    }
+    let endpoint = |random: &mut Random| Endpoint { address: Bytes(random.bytes()), port: random.number() as u16 };
+    let file = |random: &mut Random| OpenFile {
+        descriptor: random.below(16) as i32,
+        target: Bytes(random.bytes()),
+        socket: random.one_in(2).then(|| Socket {
+            protocol: SocketProtocol(random.number() as u16),
+            state: SocketState(random.number() as u16),
+            local: random.one_in(2).then(|| endpoint(random)),
+            remote: random.one_in(2).then(|| endpoint(random)),
+            path: random.one_in(2).then(|| Bytes(random.bytes())),
+        }),
+        watched: random.one_in(3).then(|| vec![random.number() as i32; random.below(100) as usize]),
+    };
+    let wait = |tid: u32, random: &mut Random| ThreadWait {
+        tid: Tid(tid),
+        wait_channel: random.one_in(2).then(|| Bytes(random.bytes())),
+        system_call: random.one_in(2).then(|| SystemCall {
+            number: random.number(),
+            arguments: vec![random.number(); random.below(8) as usize],
+            program_counter: Address(random.number()),
+        }),
+    };
+    let threads = (112..115).map(|tid| wait(tid, random)).collect();
+    let files = (0..random.below(8)).map(|_| file(random)).collect();
+    let monotonic_ns = random.one_in(2).then(|| random.number());
+    sections.waits = Some(Waits { monotonic_ns, threads, files });
+    let start = if random.one_in(2) { 0 } else { random.number() };
+    sections.memory =
+        Some(Memory { read: vec![(Address(start), vec![random.next() as u8; 600])], unreadable: Vec::new() });
 }
 
 fn flip_bytes(snapshot: &mut Snapshot, random: &mut Random) {

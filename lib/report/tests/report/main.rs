@@ -7,3 +7,4 @@ mod hostile;
 mod json;
 mod sections;
 mod text;
+mod waits;
