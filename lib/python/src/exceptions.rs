@@ -343,3 +343,6 @@ fn lack(error: CodeError) -> Lack {
         CodeError::NoCode(_) => Lack::Invalid,
     }
 }
+
+#[cfg(test)]
+mod tests;

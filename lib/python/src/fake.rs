@@ -79,12 +79,12 @@ impl Fake {
         }
     }
 
-    fn put_bytes(&mut self, base: Address, field: Field, value: &[u8]) {
+    pub(crate) fn put_bytes(&mut self, base: Address, field: Field, value: &[u8]) {
         self.place(base, field).unwrap()[..value.len()].copy_from_slice(value);
     }
 
     /// A `bytes` object.
-    fn bytes(&mut self, bytes: &[u8]) -> Address {
+    pub(crate) fn bytes(&mut self, bytes: &[u8]) -> Address {
         let offsets = self.table.offsets;
         let address = self.allocate(offsets.bytes_data.get().unwrap() + bytes.len() as u64);
         self.put(address, offsets.bytes_length, bytes.len() as u64);
