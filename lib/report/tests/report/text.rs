@@ -287,6 +287,7 @@ fn strings_of_the_target_cannot_drive_the_terminal_or_forge_a_line() {
     sections.process.as_mut().unwrap().cmdline = vec![hostile.into()];
     sections.process.as_mut().unwrap().state = Some(0x1b);
     sections.threads.as_mut().unwrap().threads[0].name = Some(hostile.into());
+    sections.state(112).name = Some(hostile.into());
     sections.modules.as_mut().unwrap().modules[0].path = hostile.into();
     sections.native.as_mut().unwrap().functions[4].function = hostile.into();
     sections.python.as_mut().unwrap().codes[1].function = hostile.into();
