@@ -120,7 +120,7 @@ fn a_program_with_python_in_it_that_says_nothing_of_it() {
                 let core = gcore(&target)?;
                 fs::remove_file(&program)?;
                 let report = python_of_core(&core)?;
-                report.agrees_with(target.account()).context("core, executable gone")?;
+                report.frames_agree_with(target.account()).context("core, executable gone")?;
                 ensure!(report.json["python"]["found_by"] == "scan");
             }
             Ok(())

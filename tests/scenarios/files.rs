@@ -62,7 +62,7 @@ fn of_core(interpreter: &Interpreter, edit: fn(&mut [u8]), difference: &str) -> 
 
     // Without the file there are Python frames still, and it is said what is missing.
     let (without, said) = report(&arguments(&[&core]))?;
-    without.agrees_with(target.account()).context("without the file")?;
+    without.frames_agree_with(target.account()).context("without the file")?;
     ensure!(without.codes().contains(&"file-missing".to_owned()), "diagnostics: {}", without.json["diagnostics"]);
     ensure!(said.contains(&private.file.display().to_string()), "the file is not named: {said}");
 
@@ -104,7 +104,7 @@ fn is_refused(
     fs::write(place, wrong)?;
     let folder = place.parent().context("no folder")?;
     let (refused, said) = report(&arguments(&[&core, &"--lib-search-path", &folder]))?;
-    refused.agrees_with(target.account()).context("with another file")?;
+    refused.frames_agree_with(target.account()).context("with another file")?;
     ensure!(refused.codes().contains(&"file-mismatch".to_owned()), "diagnostics: {}", refused.json["diagnostics"]);
     let both = [place, &private.file].map(|path| said.contains(&path.display().to_string()));
     ensure!(both == [true, true] && said.contains(difference), "not both are named, or not `{difference}`: {said}");

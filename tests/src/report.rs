@@ -89,22 +89,24 @@ impl Report {
     /// It has not; the first difference is told.
     pub fn agrees_with(&self, account: &Account) -> Result<usize> {
         for expected in account.threads.iter().filter(|thread| !thread.name.is_empty()) {
-            let thread = self.thread(expected.tid)?;
-            let (name, daemon) = (thread.json["name"].as_str(), thread.json["daemon"].as_bool());
-            let is_same = name == Some(&expected.name) && daemon == expected.daemon;
-            ensure!(is_same, "thread {}: {name:?}, daemon: {daemon:?} instead of {expected:?}", expected.tid);
+            ensure!(self.thread(expected.tid)?.json["name"].is_string(), "{} has no name", expected.name);
         }
         self.frames_agree_with(account)
     }
 
-    /// Whether the Python frames of every thread are those of the target's account; how many were compared.
+    /// Whether the Python frames of every thread are those of the target's account, and its name, if it has one; how many
+    /// frames were compared. Of a core without its files nothing tells what is a string.
     ///
     /// # Errors
     /// They are not; the first difference is told.
     pub fn frames_agree_with(&self, account: &Account) -> Result<usize> {
         let mut compared = 0;
         for expected in &account.threads {
-            let found = self.thread(expected.tid)?.python_frames()?;
+            let thread = self.thread(expected.tid)?;
+            let (name, daemon) = (thread.json["name"].as_str(), thread.json["daemon"].as_bool());
+            let is_same = name.is_none_or(|name| name == expected.name && daemon == expected.daemon);
+            ensure!(is_same, "{}, daemon: {:?}, is {name:?}, {daemon:?}", expected.name, expected.daemon);
+            let found = thread.python_frames()?;
             for (index, (want, have)) in expected.frames.iter().zip(&found).enumerate() {
                 let what = format!("thread {}, frame {index} from outside", expected.tid);
                 ensure!(want.says(have), "{what}: {have:?} instead of {want:?}");
