@@ -72,6 +72,13 @@ fn an_independent_reader_finds_what_the_tools_report() {
                 ensure!(innermost["address"] == format!("{rip:#x}"), "rip of {tid}");
             }
 
+            let waits = decoded("waits")["threads"].as_array().cloned().unwrap_or_default();
+            for wait in &waits {
+                let tid = u32::try_from(wait["tid"].as_u64().context("tid")?)?;
+                ensure!(wait["wait_channel"] == report.thread(tid)?.json["wchan"], "wait channel of {tid}");
+            }
+            ensure!(!waits.is_empty() || !tells_wait_channels(), "no wait channel");
+
             let memory: Vec<Value> = sections
                 .iter()
                 .filter(|section| section["kind"] == "memory")
@@ -93,6 +100,18 @@ fn an_independent_reader_finds_what_the_tools_report() {
         });
     }
     scenario.finish();
+}
+
+/// Whether this kernel says where a thread sleeps: it may be built without, or hide it.
+fn tells_wait_channels() -> bool {
+    let sleeper = std::thread::spawn(std::thread::park);
+    let told = fs::read_dir("/proc/self/task").into_iter().flatten().flatten().any(|task| {
+        let channel = fs::read(task.path().join("wchan")).unwrap_or_default();
+        !channel.is_empty() && channel != b"0"
+    });
+    sleeper.thread().unpark();
+    let _ = sleeper.join();
+    told
 }
 
 #[test]

@@ -2,7 +2,7 @@
 """Reads a snapshot stream from standard input and writes what it holds to standard output as JSON.
 
 Written from schemas/snapshot.md alone, to show that the page is enough. It shares nothing with the tools: sections are listed and
-their checksums verified, `capture`, `threads` and `diagnostics` decoded, and the ranges of `memory` read.
+their checksums verified, `capture`, `threads`, `waits` and `diagnostics` decoded, and the ranges of `memory` read.
 """
 
 import json
@@ -115,6 +115,30 @@ def threads(p):
     return p.list(thread)
 
 
+def waits(p):
+    def text():
+        return p.bytes().decode(errors="backslashreplace")
+
+    def system_call():
+        return {"number": p.u64(), "arguments": p.list(p.u64), "program_counter": p.u64()}
+
+    def wait():
+        return {"tid": p.u32(), "wait_channel": p.option(text), "system_call": p.option(system_call)}
+
+    def endpoint():
+        return {"address": list(p.bytes()), "port": p.u16()}
+
+    def socket():
+        ends = {"protocol": p.u16(), "state": p.u16(), "local": p.option(endpoint), "remote": p.option(endpoint)}
+        return dict(ends, path=p.option(text))
+
+    def file():
+        known = {"descriptor": p.number("i"), "target": text(), "socket": p.option(socket)}
+        return dict(known, watched=p.option(lambda: p.list(lambda: p.number("i"))))
+
+    return {"monotonic_ns": p.option(p.u64), "threads": p.list(wait), "files": p.list(file)}
+
+
 def diagnostics(p):
     def item():
         return {"severity": p.u16(), "code": p.string(), "tid": p.option(p.u32), "message": p.string()}
@@ -131,7 +155,7 @@ def memory(p):
     ]
 
 
-DECODERS = {1: capture, 3: threads, 10: memory, 13: diagnostics}
+DECODERS = {1: capture, 3: threads, 10: memory, 13: diagnostics, 16: waits}
 
 
 def snapshots(stream):
