@@ -25,6 +25,8 @@ pub struct Interpreter {
     pub debug: bool,
     /// Whether it is built without the GIL.
     pub free_threaded: bool,
+    /// Whether its instructions are functions that tail-call each other.
+    pub tail_call: bool,
     /// Whether its JIT is on.
     pub jit: bool,
 }
@@ -83,7 +85,10 @@ fn all_expected() -> impl Iterator<Item = (String, &'static str, &'static str)> 
     let roots = ROOTS.iter().flat_map(move |(suite, version, suffixes)| {
         suffixes.iter().map(move |suffix| (format!("{suite} {version}"), *suffix, no_root))
     });
-    let built = [("built 3.13".to_owned(), " free-threaded", "built on request: tests/run --free-threaded")];
+    let built = [
+        ("built 3.13".to_owned(), " free-threaded", "built on request: tests/run --free-threaded"),
+        ("built 3.14".to_owned(), " tail-call", "built on request: tests/run --tail-call"),
+    ];
     pyenv.into_iter().chain(roots).chain(built)
 }
 
@@ -103,7 +108,7 @@ impl Interpreter {
     /// Whether another interpreter differs from it in how it is built or run alone.
     #[must_use]
     pub fn is_variant(&self) -> bool {
-        self.debug || self.jit || self.free_threaded || self.name.ends_with(" stripped")
+        self.debug || self.jit || self.free_threaded || self.tail_call || self.name.ends_with(" stripped")
     }
 
     /// Of a stripped copy: its library, and the one that was copied.
@@ -167,22 +172,25 @@ impl Interpreter {
     fn probe(name: &str, root: Option<&Path>, exe: PathBuf, stripped: bool) -> Option<Interpreter> {
         let root = root.map(Path::to_owned);
         let (name, env) = (name.to_owned(), Vec::new());
-        let (debug, free_threaded, jit) = (false, false, false);
-        let mut one = Interpreter { name, version: (0, 0), root, exe, env, stripped, debug, free_threaded, jit };
+        let (debug, free_threaded, tail_call, jit) = (false, false, false, false);
+        let version = (0, 0);
+        let mut one = Interpreter { name, version, root, exe, env, stripped, debug, free_threaded, tail_call, jit };
         if !one.host_exe().exists() {
             return None;
         }
         let numbers = one.numbers_of(
-            "import sys, sysconfig; print('%d %d %d %d %d' % (sys.version_info[:3] + \
-             (hasattr(sys, 'gettotalrefcount'), sysconfig.get_config_var('Py_GIL_DISABLED') or 0)))",
+            "import sys, sysconfig; says = lambda name: sysconfig.get_config_var(name) or 0; \
+             print('%d %d %d %d %d %d' % (sys.version_info[:3] + (hasattr(sys, 'gettotalrefcount'), \
+             says('Py_GIL_DISABLED'), says('Py_TAIL_CALL_INTERP') or says('_Py_TAIL_CALL_INTERP'))))",
         )?;
-        let [major, minor, patch, debug, free_threaded] = numbers[..] else { return None };
+        let [major, minor, patch, debug, free_threaded, tail_call] = numbers[..] else { return None };
         one.version = (major, minor);
-        (one.debug, one.free_threaded) = (debug == 1, free_threaded == 1);
+        (one.debug, one.free_threaded, one.tail_call) = (debug == 1, free_threaded == 1, tail_call == 1);
         // Debian strips its releases, and leaves its debug builds as they are.
         one.stripped &= !one.debug;
         one.name = format!("{} {major}.{minor}.{patch}", one.name);
-        for (is, what) in [(one.free_threaded, " free-threaded"), (one.debug, " debug")] {
+        let variants = [(one.free_threaded, " free-threaded"), (one.tail_call, " tail-call"), (one.debug, " debug")];
+        for (is, what) in variants {
             one.name.push_str(if is { what } else { "" });
         }
         Some(one)

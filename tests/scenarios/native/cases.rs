@@ -20,6 +20,8 @@ pub(super) use Oracle::{Gdb, Program as Own};
 pub(super) struct Case {
     pub(super) name: &'static str,
     pub(super) source: &'static str,
+    /// Whether gcc does not know what it is written with.
+    pub(super) needs_clang: bool,
     pub(super) options: &'static [&'static str],
     pub(super) arguments: &'static [&'static str],
     pub(super) oracle: Oracle,
@@ -29,8 +31,16 @@ pub(super) struct Case {
     pub(super) end: &'static str,
 }
 
-pub(super) const CASE: Case =
-    Case { name: "", source: "", options: &["-O2"], arguments: &[], oracle: Gdb, functions: &[], end: "complete" };
+pub(super) const CASE: Case = Case {
+    name: "",
+    source: "",
+    needs_clang: false,
+    options: &["-O2"],
+    arguments: &[],
+    oracle: Gdb,
+    functions: &[],
+    end: "complete",
+};
 const WITHOUT_CFI: &[&str] = &["-O2", "-fno-asynchronous-unwind-tables", "-fno-unwind-tables", "-fno-exceptions"];
 
 pub(super) const CASES: &[Case] = &[
@@ -57,6 +67,13 @@ pub(super) const CASES: &[Case] = &[
         ..CASE
     },
     Case { name: "tail calls", source: "tail.c", functions: &["main", "last"], ..CASE },
+    Case {
+        name: "tail-call interpreter",
+        source: "dispatch.c",
+        needs_clang: true,
+        functions: &["main", "run", "call", "run", "call", "run", "call", "settle"],
+        ..CASE
+    },
     Case {
         name: "call through null",
         source: "wild_call.c",
@@ -237,6 +254,7 @@ impl Case {
         match self.source.rsplit('.').next() {
             Some("cpp") => "g++",
             Some("rs") => "rustc",
+            _ if self.needs_clang => "clang-19",
             _ => "gcc",
         }
     }
