@@ -265,19 +265,20 @@ fn who_makes_the_text_of_an_exception_is_known_by_its_slot_and_not_by_its_name()
         let derived = made.new_type("ext.Missing", EXCEPTION, size, key, SAYS_KEY);
         let own = made.new_type("ext.Own", EXCEPTION, size, key, SAYS_OWN);
         let called = made.new_type("KeyError", EXCEPTION | HEAP, size, made.base, SAYS_KEY);
+        let of_called = made.new_type("ext.Called", EXCEPTION, size, called, SAYS_KEY);
         let larger = made.new_type("KeyError", EXCEPTION, size + 8, made.base, SAYS_KEY);
         let text = made.string("spam");
         for (its_type, expected) in
-            [(key, Some("'spam'")), (derived, Some("'spam'")), (own, None), (larger, None), (called, None)]
+            [(key, Some("'spam'")), (derived, Some("'spam'")), (own, None), (larger, None), (of_called, None)]
         {
             let exception = made.exception(its_type, &[text]);
             made.handle(exception, Address(0));
-            let (found, _, diagnostics) = made.found();
-            // The module of a class is in its namespace, which this one has not.
-            assert_eq!(diagnostics.len(), usize::from(its_type == called));
-            let message = found.filter(|_| its_type != called).and_then(|found| found.message);
-            assert_eq!(message, expected.map(Text::from), "{}", made.fake.table.name);
+            assert_eq!(made.message(), expected.map(Text::from), "{}", made.fake.table.name);
         }
+        // The module of a class is in its namespace, which this one has not.
+        let exception = made.exception(called, &[text]);
+        made.handle(exception, Address(0));
+        assert_eq!((made.found().0, made.codes()), (None, vec!["exception-lost".to_owned()]));
     }
 }
 
