@@ -464,6 +464,37 @@ def fits(form):
     return len(form.encode("utf-8", "surrogatepass") if not PYTHON_2 else form.encode("utf-8") if isinstance(form, text) else form) <= LONGEST
 
 
+def specials():
+    """Values that no chance makes: name, value, form, whether there is more of it."""
+    ring, table, deep = [1], {}, [1]
+    ring.append(ring)
+    table["self"] = table
+    for _ in range(7):
+        deep = [deep]
+    shown = ", ".join([str(number) for number in range(ITEMS)])
+    long = "L" if PYTHON_2 else ""
+    found = [
+        ("long_list", list(range(100)), "[%s, \\u2026 52 more]" % shown, True),
+        ("long_tuple", tuple(range(48)), "(%s)" % shown, False),
+        ("long_bytes", b"x" * 1000, "%s'%s'\\u2026 800 more" % ("" if PYTHON_2 else "b", "x" * 200), True),
+        ("huge", -(1 << 20000), "<negative int of 20001 bits>", True),
+        ("large", 1 << 3000, "%d%s" % (1 << 3000, long), False),
+        ("ring", ring, "[1, [...]]", False),
+        ("table", table, "{'self': {...}}", False),
+        ("deep", deep, "[[[[[[[\\u2026]]]]]]]", True),
+    ]
+    if not PYTHON_2:
+        coroutine = named("coroutine", "async def coroutine(): pass")()
+        stream = named("stream", "async def stream(): yield")()
+        proxy = named("proxy", "import types; proxy = types.MappingProxyType({'a': 1})")
+        found += [
+            ("coroutine", coroutine, repr(coroutine), False),
+            ("stream", stream, repr(stream), False),
+            ("proxy", proxy, "mappingproxy({'a': 1})", False),
+        ]
+    return found
+
+
 def main():
     maker = Maker(int(sys.argv[1]))
     names, values, expected = [], {}, []
@@ -474,6 +505,11 @@ def main():
         name = "v%02d" % len(names)
         names.append(name)
         values[name] = value
+    given = {}
+    for name, value, form, more in specials():
+        names.append(name)
+        values[name] = value
+        given[name] = (form.encode("ascii").decode("unicode-escape"), more)
     arguments = ["first", "second=2"] + ([] if PYTHON_2 else ["*rest, only='k'"]) + ["**others"]
     if PYTHON_2:
         arguments.insert(2, "*rest")
@@ -503,7 +539,7 @@ def main():
         expected.extend({"name": n, "kind": "cell", "value": found[n]} for n in cells)
         for one in expected:
             value = one.pop("value")
-            form = spell(value)
+            form, one["truncated"] = given.get(one["name"]) or (spell(value), False)
             one["repr"] = form if isinstance(form, text) else form.decode("ascii")
             kind = type(value)
             one["type"] = "instance" if PYTHON_2 and isinstance(value, Old) else type_name(kind)
