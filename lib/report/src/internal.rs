@@ -143,6 +143,8 @@ mod tests {
             "_Py_CallBuiltinClass_StackRef",
             "_PyCallMethodDescriptorFast_StackRef",
             "_PyJIT_Entry",
+            "_TAIL_CALL_CALL_BUILTIN_FAST",
+            "_TAIL_CALL_start_frame.llvm.1234",
         ] {
             assert!(is_calling(symbol.as_bytes()), "{symbol}");
         }
