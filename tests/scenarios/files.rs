@@ -114,7 +114,7 @@ fn is_refused(
 /// The frames are those there were.
 fn same(before: &Report, arguments: &[OsString]) -> Result<()> {
     let (found, said) = report(arguments)?;
-    ensure!(frames(&found) == frames(&before), "other frames: {said}");
+    ensure!(frames(&found) == frames(before), "other frames: {said}");
     ensure!(found.codes().is_empty(), "diagnostics: {}", found.json["diagnostics"]);
     Ok(())
 }
