@@ -1,5 +1,11 @@
 //! The walk: runtime, interpreters, thread states, and through `frames` what each runs.
 
+mod keep;
+mod look;
+
+pub(crate) use look::{active_threads, look};
+use look::{phase_of, runtime_head};
+
 use crate::chain::{Chain, Cycles};
 use crate::doubts::doubts;
 use crate::frames::Frames;
@@ -9,8 +15,7 @@ use crate::naming::{self, Naming};
 use crate::threads::{Claim, Runner, ThreadIndex};
 use pyst_memory::{Memory, MemoryExt, ReadError};
 use pyst_snapshot::payload::{
-    ActiveThreads, Diagnostic, FoundRuntime, FrameChainEnd, InterpreterV1, Python, PythonState, RuntimePhase, Severity,
-    Thread,
+    ActiveThreads, Diagnostic, FoundRuntime, FrameChainEnd, InterpreterV1, Python, PythonState, Severity, Thread,
 };
 use pyst_snapshot::{Address, Ident};
 use std::collections::HashMap;
@@ -23,15 +28,6 @@ const STATES: usize = 131_072;
 
 /// The largest thread state. CPython's have some hundred bytes.
 const STATE_SIZE: u64 = 64 << 10;
-
-/// What is read of the runtime's structure: its phase, its list of interpreters, and in older versions the GIL.
-const RUNTIME_HEAD: u64 = 1024;
-
-/// The largest of the structures beside the way that are read for what later versions will look at in them.
-const KEPT: u64 = 16 << 10;
-
-/// Fields of an interpreter that are no further apart than this are read together: it has some hundred kilobytes.
-const GAP: u64 = 512;
 
 /// The code of the one diagnostic of a walk that could not even start.
 pub(crate) const VERSION_UNKNOWN: &str = "python-version-unknown";
@@ -92,69 +88,6 @@ pub(crate) fn walk_by(
     };
     walk.runtime(runtime);
     walk.finish()
-}
-
-/// Where the interpreters of a runtime keep their threads.
-pub(crate) fn active_threads(found: &FoundRuntime, memory: &dyn Memory) -> Vec<ActiveThreads> {
-    let Some(layout) = layout::of_runtime(found, memory) else { return Vec::new() };
-    let offsets = &layout.offsets;
-    let word = |field: Field, base| field.of(base).and_then(|place| memory.read_address(place).ok());
-    let mut interpreters = Vec::new();
-    let mut cycles = Cycles::default();
-    let mut next = word(offsets.runtime_interpreters_head, found.address).unwrap_or_default();
-    while !next.is_null() && interpreters.len() < INTERPRETERS && !cycles.found_at(next) {
-        interpreters.push(next);
-        next = word(offsets.interpreter_next, next).unwrap_or_default();
-    }
-    naming::active_threads(&layout, &interpreters, memory)
-}
-
-/// What a first look at a runtime shows.
-pub(crate) struct Look {
-    pub(crate) phase: RuntimePhase,
-    /// The newest interpreter; null while there is none.
-    pub(crate) first: Address,
-    /// The main interpreter; null while there is none, absent where nothing tells which it is.
-    pub(crate) main: Option<Address>,
-    /// Fields that are 0 or 1 in a runtime.
-    pub(crate) flags: Vec<u32>,
-}
-
-/// Looks at the runtime at `address`.
-pub(crate) fn look(layout: &Layout, address: Address, memory: &dyn Memory) -> Result<Look, ReadError> {
-    let offsets = &layout.offsets;
-    let head = runtime_head(layout, address, memory)?;
-    let flags = [offsets.runtime_core_initialized, offsets.runtime_initialized];
-    Ok(Look {
-        phase: phase_of(layout, &head),
-        first: offsets.runtime_interpreters_head.address(&head).unwrap_or_default(),
-        main: offsets.runtime_interpreters_main.address(&head),
-        flags: flags.iter().filter_map(|flag| flag.u32(&head)).collect(),
-    })
-}
-
-fn runtime_head(layout: &Layout, address: Address, memory: &dyn Memory) -> Result<Vec<u8>, ReadError> {
-    let length = layout.offsets.runtime_size.get().unwrap_or(RUNTIME_HEAD).min(RUNTIME_HEAD);
-    memory.read_bytes(address, length, RUNTIME_HEAD)
-}
-
-/// `sys.is_finalizing()` tells the last phase.
-fn phase_of(layout: &Layout, head: &[u8]) -> RuntimePhase {
-    let offsets = &layout.offsets;
-    let unset = |field: Field| field.u32(head) == Some(0);
-    // 3.6 and older keep no such things together with the list of interpreters.
-    let has_no_flags = offsets.runtime_initialized.get().is_none();
-    let is_empty = || offsets.runtime_interpreters_head.address(head).is_none_or(Address::is_null);
-    if offsets.runtime_finalizing.address(head).is_some_and(|thread| !thread.is_null()) {
-        RuntimePhase::FINALIZING
-    } else if unset(offsets.runtime_core_initialized)
-        || unset(offsets.runtime_initialized)
-        || (has_no_flags && is_empty())
-    {
-        RuntimePhase::STARTING
-    } else {
-        RuntimePhase::RUNNING
-    }
 }
 
 /// A thread state that was walked.
@@ -289,46 +222,6 @@ impl Walk<'_> {
         self.locks.push(locks);
         self.states(index, address, threads);
         Ok(next)
-    }
-
-    /// Has read what later versions look at: the fields beside those used, the GIL, the garbage collector's state.
-    fn keep_interpreter(&self, address: Address) {
-        let offsets = &self.layout.offsets;
-        let word = |field: Field| Some((field.get()?, 8));
-        let mut parts: Vec<(u64, u64)> = [
-            word(offsets.interpreter_next),
-            word(offsets.interpreter_id),
-            word(offsets.interpreter_threads_head),
-            word(offsets.interpreter_threads_main),
-            word(offsets.interpreter_finalizing),
-            // With own_gil after it.
-            offsets.interpreter_gil.get().map(|gil| (gil, 16)),
-            word(offsets.interpreter_gil_drop_request),
-            offsets.interpreter_gc.get().zip(offsets.gc_size.get()),
-        ]
-        .into_iter()
-        .flatten()
-        .collect();
-        parts.sort_unstable();
-        let mut parts = parts.into_iter().peekable();
-        while let Some((start, length)) = parts.next() {
-            let mut end = start.saturating_add(length);
-            while let Some((next, length)) = parts.next_if(|(next, _)| *next <= end.saturating_add(GAP)) {
-                end = end.max(next.saturating_add(length));
-            }
-            self.keep(address.checked_add(start), end.saturating_sub(start));
-        }
-        let gil = offsets.interpreter_gil.of(address).and_then(|gil| self.memory.read_address(gil).ok());
-        if let Some(gil) = gil.filter(|gil| !gil.is_null()) {
-            self.keep(Some(gil), offsets.gil_size.get().unwrap_or(0));
-        }
-    }
-
-    /// Reads what no result depends on, so that a recorder has it.
-    fn keep(&self, address: Option<Address>, length: u64) {
-        if let Some(address) = address {
-            let _ = self.memory.read_bytes(address, length, KEPT);
-        }
     }
 
     fn states(&mut self, interpreter: u32, address: Address, head: Address) {

@@ -4,7 +4,7 @@ use super::*;
 use crate::fake::{Fake, tables};
 use crate::layout::Runs;
 use pyst_snapshot::Range;
-use pyst_snapshot::payload::AnchorKind;
+use pyst_snapshot::payload::{AnchorKind, RuntimePhase};
 
 /// What is shown of each frame: its name and line.
 fn shown(python: &Python, state: usize) -> Vec<(String, u32)> {
