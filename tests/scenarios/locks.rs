@@ -46,6 +46,7 @@ fn as_named(target: &Target, report: &Report, words: &[&str]) -> Result<()> {
         let word = name.split(' ').next().unwrap_or_default();
         if words.contains(&word) {
             let thread = report.thread(tid)?;
+            expect(name, &thread.json["name"], &json!(name))?;
             expect(name, &thread.json["gil"], &json!(word))?;
             expect(name, &thread.json["python_states"][0]["gil"], &json!(word))?;
         }

@@ -21,6 +21,6 @@ except ImportError:
 
 sleep_with_it = ctypes.PyDLL(None).sleep
 threading.current_thread().name = "holding"
-account.start(api.run_string, (other, "import time; time.sleep(1)\nwhile True: pass"), name="holding" if "isolated" in sys.argv else "waiting")
+account.start(api.run_string, (other, "import threading, time; time.sleep(1)\nwhile True: pass"), name="holding" if "isolated" in sys.argv else "waiting")
 time.sleep(0.2)
 account.tell(); sleep_with_it(1000)

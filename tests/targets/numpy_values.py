@@ -9,7 +9,12 @@ from telling import write
 
 def spell(value):
     address = "0x%x" % id(value)
+    if isinstance(value, numpy.ma.MaskedArray):
+        name = "%s.%s" % (type(value).__module__, type(value).__qualname__)
+        return "<%s at %s: %s %s>" % (name, address, value.dtype.name, value.shape)
     if isinstance(value, numpy.ndarray):
+        if value.dtype.kind == "f" and value.dtype.itemsize == 2:
+            return "<numpy.ndarray at %s: float16 %s>" % (address, value.shape)
         if value.dtype.kind not in "biufc" or value.dtype.itemsize > 8 and value.dtype.kind == "f":
             kind = {"O": "object", "U": "str", "S": "bytes", "M": "datetime64", "V": "void"}[value.dtype.kind]
             return "<numpy.ndarray at %s: %s %s>" % (address, kind, value.shape)
@@ -39,6 +44,8 @@ def holder():
     complexes = numpy.array([1 + 2j, -1j])
     small_complexes = numpy.array([0.1 + 2j], dtype=numpy.complex64)
     flags = numpy.array([True, False])
+    masked = numpy.ma.array([1, 2], mask=[0, 1])
+    half = numpy.array([0.5], dtype=numpy.float16)
     swapped = numpy.array([1, -2, 3], dtype=">i4")
     unsigned = numpy.array([255, 0], dtype=numpy.uint8)
     large = numpy.array([2**64 - 1], dtype=numpy.uint64)

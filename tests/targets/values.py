@@ -60,6 +60,10 @@ class DeepSlots(Slotted):
     __slots__ = ("third",)
 
 
+class Shadowing(SlottedAndPlain):
+    __slots__ = ("first",)
+
+
 class Old:
     """Of Python 2 a class of the old kind."""
 
@@ -255,6 +259,9 @@ def spell(value, open=()):
         found = []
         for base in reversed(kind.__mro__):
             slots = base.__dict__.get("__slots__", ())
+            slots = (slots,) if isinstance(slots, str) else slots
+            # A slot that a derived class has again hides that of its base.
+            found = [one for one in found if one[0] not in slots]
             found += [(name, getattr(value, name)) for name in slots if hasattr(value, name)]
         found += list(getattr(value, "__dict__", {}).items())
         form = "<%s at %s>" % (type_name(kind), address(value))
@@ -335,7 +342,7 @@ class Maker(object):
         if enum:
             rolls.append(lambda: self.random.choice([Color.RED, Number.TWO, Word.HELLO]))
         if pathlib:
-            rolls.append(lambda: self.random.choice([pathlib.Path("/a//b/./c"), pathlib.PurePosixPath("x", "y"), pathlib.Path("/"), pathlib.Path(".")]))
+            rolls.append(lambda: self.random.choice([pathlib.Path("/a//b/./c"), pathlib.Path("/b/\udcff\n"), pathlib.PureWindowsPath("c:\\a"), pathlib.PurePosixPath("x", "y"), pathlib.Path("/"), pathlib.Path(".")]))
         return self.random.choice(rolls)()
 
     def keep(self, value):
@@ -405,7 +412,7 @@ class Maker(object):
         return made
 
     def instance(self, depth):
-        kinds = [Plain, Slotted, SlottedAndPlain, DeepSlots, Old]
+        kinds = [Plain, Slotted, SlottedAndPlain, DeepSlots, Shadowing, Old]
         made = self.random.choice(kinds)()
         for name in ("first", "second", "third", "fourth"):
             if self.random.random() < 0.7:

@@ -78,10 +78,8 @@ impl Walk<'_> {
                     self.nameless += 1;
                     continue;
                 };
-                if !variables.is_empty() {
-                    let frame = u32::try_from(index).unwrap_or(u32::MAX);
-                    found.push(FrameVariables { state, frame, variables, more });
-                }
+                let frame = u32::try_from(index).unwrap_or(u32::MAX);
+                found.push(FrameVariables { state, frame, variables, more });
                 if self.count >= VARIABLES || self.left_out > 0 {
                     found.sort_by_key(|found| (found.state, found.frame));
                     return Variables { frames: found };

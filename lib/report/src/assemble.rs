@@ -12,7 +12,7 @@ use crate::signals;
 use crate::time::rfc3339;
 use crate::words::{Decimal, Hex, Word};
 use pyst_snapshot::payload as wire;
-use pyst_snapshot::payload::{RuntimePhase, Severity, StackEnd};
+use pyst_snapshot::payload::{GilState, RuntimePhase, Severity, StackEnd};
 use pyst_snapshot::{Snapshot, Tid};
 use std::cmp::Reverse;
 use std::collections::{BTreeMap, BTreeSet};
@@ -259,8 +259,13 @@ fn thread(tid: Option<u32>, parts: &Parts, merged: &Merged, names: &Names, doing
         attachment: state.attachment.map(Word),
         exception: state.exception.as_ref().map(|exception| names.exception(exception)),
     };
-    let python_states: Vec<PythonState> = parts.states_in(merged).into_iter().map(state).collect();
-    let named = parts.states_in(merged).into_iter().find(|state| state.name.is_some());
+    let mut python_states: Vec<PythonState> = parts.states_in(merged).into_iter().map(state).collect();
+    // Interpreters may share a GIL, and the thread waits for it but once.
+    for outer in python_states.iter_mut().skip(1).filter(|state| state.gil == Some(Word(GilState::WAITING))) {
+        outer.gil = Some(Word(GilState::NONE));
+    }
+    // The interpreter that made the thread has the outermost state; to another's `threading` it is a main thread.
+    let named = parts.states_in(merged).into_iter().rev().find(|state| state.name.is_some());
     let mut name = named.and_then(|state| state.name.as_ref()).map(|name| name.escaped());
     name.as_mut().map(cut);
     Thread {

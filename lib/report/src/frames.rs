@@ -168,7 +168,7 @@ impl<'a> Names<'a> {
         let code = self.codes.get(frame.code as usize);
         let source = code.and_then(|code| self.sources.get(code.file_key));
         let line = source.zip(frame.line).and_then(|(source, line)| source.lines.get(&line));
-        let bound = self.variables.as_ref().map(|variables| variables.get(&place).copied());
+        let bound = self.variables.as_ref().and_then(|variables| variables.get(&place).copied());
         let (arguments, locals) = bound.map(variables::split).unzip();
         Frame::Python(PythonFrame {
             interpreter_id: self.interpreter(interpreter),
@@ -185,7 +185,8 @@ impl<'a> Names<'a> {
             placed_by: placed_by.map(Word),
             arguments,
             locals,
-            variables_left_out: bound.map(|bound| bound.map_or(0, |bound| bound.more)),
+            variables_left_out: bound.map(|bound| bound.more),
+            variables_lost: self.variables.is_some() && bound.is_none(),
         })
     }
 

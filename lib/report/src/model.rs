@@ -350,6 +350,8 @@ pub struct PythonFrame {
     pub locals: Option<Vec<Variable>>,
     /// How many more variables it has, of which nothing is said.
     pub variables_left_out: Option<u32>,
+    /// Whether arguments and locals were asked for, and those of this frame could not be had.
+    pub variables_lost: bool,
 }
 
 /// An argument or a local variable.

@@ -31,7 +31,13 @@ pub(crate) fn describe(files: &mut [OpenFile], proc: &Proc) {
             return;
         }
         let Ok(table) = File::open(proc.path(name)) else { continue };
-        for line in BufReader::new(table.take(MAX_TABLE)).split(b'\n').map_while(Result::ok).skip(1) {
+        let mut lines = BufReader::new(table.take(MAX_TABLE)).split(b'\n').map_while(Result::ok).skip(1).peekable();
+        while let Some(mut line) = lines.next() {
+            // A path is written as it is, with whatever newlines it has.
+            while let Some(rest) = lines.next_if(|next| protocol == SocketProtocol::UNIX && !begins_entry(next)) {
+                line.push(b'\n');
+                line.extend(rest);
+            }
             let parsed = if protocol == SocketProtocol::UNIX { of_unix(&line) } else { of_internet(&line, protocol) };
             let Some((inode, socket)) = parsed else { continue };
             for index in wanted.remove(&inode).into_iter().flatten() {
@@ -41,6 +47,12 @@ pub(crate) fn describe(files: &mut [OpenFile], proc: &Proc) {
             }
         }
     }
+}
+
+/// Whether a line of the table of unix sockets begins with an address in hexadecimal digits: `ffff88801a2b3c00: 00000002 …`.
+fn begins_entry(line: &[u8]) -> bool {
+    let digits = line.iter().take_while(|byte| byte.is_ascii_hexdigit()).count();
+    line.is_empty() || digits >= 8 && line.get(digits..).is_some_and(|rest| rest.starts_with(b": 0"))
 }
 
 /// `socket:[4711]`
@@ -135,6 +147,14 @@ mod tests {
         let line = b"0000000088f525e8: 00000003 00000000 00000000 0001 03 4499572";
         let (inode, socket) = of_unix(line).unwrap();
         assert_eq!((inode, socket.state, socket.path), (4_499_572, SocketState::ESTABLISHED, None));
+    }
+
+    #[test]
+    fn a_path_of_several_lines_begins_no_entry_of_its_own() {
+        assert!(
+            begins_entry(b"ffff8880102c4000: 00000002 00000000 00010000 0001 01 20539 /run/a") && begins_entry(b"")
+        );
+        assert!(!begins_entry(b" sock") && !begins_entry(b"abcdef: 0") && !begins_entry(b"ffff8880102c4000"));
     }
 
     #[test]

@@ -87,14 +87,19 @@ impl Values<'_> {
     /// The attributes of an instance: slots, then what it has in its dict or values.
     pub(crate) fn attributes(&self, object: &Object) -> Result<AttributesOf, Lack> {
         let mut found = AttributesOf::default();
-        for slot in self.slots_of(&object.its_type) {
+        let slots = self.slots_of(&object.its_type);
+        for (index, slot) in slots.iter().enumerate() {
+            // A derived class that has it again hides that of its base.
+            if slots.iter().skip(index + 1).any(|derived| derived.name == slot.name) {
+                continue;
+            }
             let Some(place) = object.address.checked_add(slot.offset) else { continue };
             if slot.offset.checked_add(8).is_none_or(|end| end > object.its_type.basic_size) {
                 continue;
             }
             match self.reader.word(place)? {
                 0 => {}
-                value if found.list.len() < ITEMS => found.list.push((slot.name, Address(value))),
+                value if found.list.len() < ITEMS => found.list.push((slot.name.clone(), Address(value))),
                 _ => found.more += 1,
             }
         }
@@ -169,6 +174,8 @@ impl Values<'_> {
         found.more = found.more.saturating_add(items.more());
         for (key, value) in items.pairs {
             match self.name(key) {
+                // A slot comes before what the dict has.
+                Ok(name) if found.get(&name).is_some() => {}
                 Ok(name) => found.list.push((name, value)),
                 // `setattr` takes strings only; `__dict__` takes anything.
                 Err(_) => found.more = found.more.saturating_add(1),

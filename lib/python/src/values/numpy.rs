@@ -155,11 +155,21 @@ impl Values<'_> {
         let lengths: Vec<String> = shape.iter().map(ToString::to_string).collect();
         let shape_text = format!("({}{})", lengths.join(", "), if lengths.len() == 1 { "," } else { "" });
         let Some((element, dtype)) = Element::of_number(number) else {
-            let dtype = kind_name(kind);
+            let dtype = match number {
+                13 => "longdouble".to_owned(),
+                16 => "clongdouble".to_owned(),
+                23 => "float16".to_owned(),
+                _ => kind_name(kind),
+            };
             let mut pieces = Pieces::text(format!("<{name} at {}: {dtype} {shape_text}>", object.address));
             pieces.truncated = true;
             return Ok(pieces);
         };
+        // A class derived from it may show its elements otherwise, as masked arrays do.
+        if !object.its_type.is_own {
+            let text = format!("<{name} at {}: {dtype} {shape_text}>", object.address);
+            return Ok(Pieces { truncated: true, ..Pieces::text(text) });
+        }
         let elements = match self.elements(data, &shape, &strides, element, order == b'>') {
             // Data may well lie where nothing else does: in a file, or in memory that nobody wrote to.
             Err(Lack::Read(_)) => {

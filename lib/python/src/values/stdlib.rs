@@ -120,23 +120,35 @@ pub(crate) fn queue(values: &Values<'_>, object: &Object, attributes: &Attribute
 
 /// A path of pathlib, by the text it has kept, or by its parts.
 pub(crate) fn path(values: &Values<'_>, object: &Object, attributes: &AttributesOf) -> Option<Pieces> {
-    let text = match attributes.get("_str").and_then(|text| values.name(text).ok()) {
-        Some(text) => text,
-        None if attributes.get("_parts").is_some() => {
-            let parts = values.list_of_names(attributes.get("_parts")?)?;
-            let root = values.name(attributes.get("_root")?).ok()?;
-            let drive = values.name(attributes.get("_drv")?).ok()?;
-            match (drive + &root, parts.split_first()) {
-                (anchor, Some((_, rest))) if !anchor.is_empty() => anchor + &rest.join("/"),
-                (_, Some(_)) => parts.join("/"),
-                (_, None) => ".".to_owned(),
-            }
-        }
-        None => normal(&values.list_of_names(attributes.get("_raw_paths")?)?),
-    };
     let name = object.its_type.name.as_str();
-    let quoted = super::quote::quoted(text.chars().map(u32::from), super::quote::Style::Text);
+    let kept = attributes.get("_str").and_then(|text| values.uncut(text).ok());
+    let mut text: Vec<u32> = match kept {
+        Some(text) => text,
+        None => by_parts(values, attributes)?.chars().map(u32::from).collect(),
+    };
+    if name.contains("Windows") {
+        // `as_posix()` is what it shows.
+        text.iter_mut().filter(|point| **point == u32::from('\\')).for_each(|point| *point = u32::from('/'));
+    }
+    let quoted = super::quote::quoted(text.into_iter(), super::quote::Style::Text);
     Some(Pieces::text(format!("{name}({quoted})")))
+}
+
+/// A path that has not been asked for its text yet; `None` where a part has what names are not shown with as it is.
+fn by_parts(values: &Values<'_>, attributes: &AttributesOf) -> Option<String> {
+    let text = if attributes.get("_parts").is_some() {
+        let parts = values.list_of_names(attributes.get("_parts")?)?;
+        let root = values.name(attributes.get("_root")?).ok()?;
+        let drive = values.name(attributes.get("_drv")?).ok()?;
+        match (drive + &root, parts.split_first()) {
+            (anchor, Some((_, rest))) if !anchor.is_empty() => anchor + &rest.join("/"),
+            (_, Some(_)) => parts.join("/"),
+            (_, None) => ".".to_owned(),
+        }
+    } else {
+        normal(&values.list_of_names(attributes.get("_raw_paths")?)?)
+    };
+    (!text.contains('\\')).then_some(text)
 }
 
 /// The path that its parts make, as `str()` has it on POSIX: each absolute part starts anew.

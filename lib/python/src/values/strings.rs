@@ -90,6 +90,18 @@ impl Values<'_> {
         pieces
     }
 
+    /// The code points of a string, which is not cut.
+    pub(crate) fn uncut(&self, address: Address) -> Result<Vec<u32>, Lack> {
+        let object = self.object(address)?;
+        if object.its_type.family != Family::Text {
+            return Err(Lack::Invalid);
+        }
+        match self.points(&object, SHOWN)? {
+            (points, length) if length <= SHOWN => Ok(points),
+            _ => Err(Lack::Limit),
+        }
+    }
+
     /// The string at `address` as a name: not quoted, nothing in it that drives a terminal.
     pub(crate) fn name(&self, address: Address) -> Result<String, Lack> {
         let object = self.object(address)?;
@@ -107,8 +119,12 @@ impl Values<'_> {
             }
             _ => return Err(Lack::Invalid),
         };
-        let text: String = points.into_iter().map(|point| char::from_u32(point).unwrap_or('\u{fffd}')).collect();
-        Ok(Safe(&text).to_string())
+        // Python's way to have bytes that are no UTF-8 in a name: lone surrogates.
+        let spelled = |text: String, point: u32| match char::from_u32(point) {
+            Some(character) => text + character.encode_utf8(&mut [0; 4]),
+            None => text + &format!("\\u{point:04x}"),
+        };
+        Ok(Safe(&points.into_iter().fold(String::new(), spelled)).to_string())
     }
 
     /// The namespace of the `sys` module of an interpreter.

@@ -17,8 +17,8 @@ pub(super) fn by_frame(variables: &wire::Variables) -> HashMap<(u32, usize), &wi
 }
 
 /// Arguments, and the others.
-pub(super) fn split(frame: Option<&wire::FrameVariables>) -> (Vec<Variable>, Vec<Variable>) {
-    let variables = frame.into_iter().flat_map(|frame| &frame.variables);
+pub(super) fn split(frame: &wire::FrameVariables) -> (Vec<Variable>, Vec<Variable>) {
+    let variables = frame.variables.iter();
     let (arguments, locals): (Vec<_>, Vec<_>) = variables.partition(|variable| variable.kind == VariableKind::ARGUMENT);
     (arguments.into_iter().map(shown).collect(), locals.into_iter().map(shown).collect())
 }

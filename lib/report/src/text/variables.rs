@@ -19,6 +19,9 @@ const WIDTH: usize = 160;
 pub(super) fn write(frame: &PythonFrame, paint: &Paint, out: &mut impl Write) -> io::Result<()> {
     write_list("Arguments", frame.arguments.as_deref().unwrap_or_default(), paint, out)?;
     write_list("Locals", frame.locals.as_deref().unwrap_or_default(), paint, out)?;
+    if frame.variables_lost {
+        return writeln!(out, "      {}", paint.note("[arguments and locals: not read]"));
+    }
     match frame.variables_left_out {
         None | Some(0) => Ok(()),
         Some(more) => writeln!(out, "        {}", paint.note(format_args!("[{more} more variables]"))),

@@ -14,6 +14,7 @@ pub(crate) struct Sections {
     pub(crate) source: Option<Source>,
     pub(crate) native: Option<Native>,
     pub(crate) python: Option<Python>,
+    pub(crate) variables: Option<Variables>,
     pub(crate) waits: Option<Waits>,
     pub(crate) memory: Option<Memory>,
     pub(crate) diagnostics: Vec<Diagnostics>,
@@ -35,6 +36,7 @@ impl Sections {
         add(&mut snapshot, &self.source);
         add(&mut snapshot, &self.native);
         add(&mut snapshot, &self.python);
+        add(&mut snapshot, &self.variables);
         add(&mut snapshot, &self.waits);
         add(&mut snapshot, &self.memory);
         for diagnostics in &self.diagnostics {
@@ -68,6 +70,7 @@ pub(crate) fn living() -> Sections {
         source: Some(source()),
         native: Some(native()),
         python: Some(python()),
+        variables: None,
         waits: None,
         memory: None,
         diagnostics: Vec::new(),

@@ -137,7 +137,7 @@ fn a_thread_has_its_frames_outermost_first() {
             "kind": "python", "interpreter_id": 0, "function": "key", "qualname": "main.<locals>.key",
             "file": "/t/t1.py", "line": 4, "end_line": 4, "column": 4, "end_column": 20,
             "source": "    time.sleep(1000)", "source_newer": false, "entry": true, "placed_by": "shim-frame",
-            "arguments": null, "locals": null, "variables_left_out": null
+            "arguments": null, "locals": null, "variables_left_out": null, "variables_lost": false
         })
     );
     assert_eq!((&frames[4]["entry"], &frames[5]["entry"]), (&json!(true), &json!(false)));

@@ -265,6 +265,36 @@ fn functions_of_the_interpreter_tell_what_its_structures_do_not() {
 }
 
 #[test]
+fn a_frame_whose_variables_were_not_read_is_not_shown_as_one_that_has_none() {
+    let mut sections = living();
+    let variable = Variable { name: "order".into(), repr: Some("7".to_owned()), ..Variable::default() };
+    let of = |frame, variables| FrameVariables { state: 1, frame, variables, more: 0 };
+    sections.variables = Some(Variables { frames: vec![of(0, vec![variable]), of(1, Vec::new())] });
+    let text = plain(&sections);
+    assert_eq!(text.matches("order: 7").count(), 1, "{text}");
+    // The outermost frame of that state, and the only one of the other.
+    assert_eq!(text.matches("      [arguments and locals: not read]\n").count(), 2, "{text}");
+    let json = serde_json::to_value(Report::of_snapshot(&sections.snapshot())).unwrap();
+    let frames = json["threads"][0]["frames"].as_array().unwrap();
+    let python: Vec<_> = frames.iter().filter(|frame| frame["kind"] == "python").collect();
+    assert!(python[0]["arguments"].is_null() && python[0]["variables_lost"] == true);
+    assert!(python[1]["arguments"] == serde_json::json!([]) && python[1]["variables_lost"] == false);
+}
+
+#[test]
+fn the_interpreter_that_made_a_thread_names_it_and_it_waits_for_a_gil_once() {
+    let mut sections = living();
+    let mut outer = sections.state(113).clone();
+    (outer.address, outer.frames, outer.runs) = (Address(0x9000), Vec::new(), Vec::new());
+    (outer.name, outer.gil) = (Some(Text::from("host")), Some(GilState::WAITING));
+    sections.python.as_mut().unwrap().states.push(outer);
+    let json = serde_json::to_value(Report::of_snapshot(&sections.snapshot())).unwrap();
+    let thread = json["threads"].as_array().unwrap().iter().find(|thread| thread["tid"] == 113).unwrap();
+    assert_eq!((&thread["name"], &thread["gil"]), (&"host".into(), &"waiting".into()));
+    assert_eq!(thread["python_states"][1]["gil"], "none");
+}
+
+#[test]
 fn a_state_of_no_thread_is_shown_last() {
     let mut sections = living();
     sections.state(113).tid = None;
