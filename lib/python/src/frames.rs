@@ -142,7 +142,11 @@ impl<'a> Frames<'a> {
                 }
                 let problem = result.as_ref().err().map(ToString::to_string);
                 next.left_out = Some((first.frames.len(), problem));
-                next.lost_innermost = matches!(result, Err(ChainError::Cut(_)));
+                // A loop that leaves a function still leads to its frame for some instructions, whose memory may be gone by
+                // then; nothing else leads to the frames that it goes back to. One that starts leads to whatever lay there.
+                let freed = matches!(result, Err(ChainError::Read(_)))
+                    && loops.first().is_some_and(|first| first.innermost.0 >> 16 != 0 && first.innermost.0 % 8 == 0);
+                next.lost_innermost = freed || matches!(result, Err(ChainError::Cut(_)));
                 *chain = next;
                 return Ok(());
             }

@@ -500,3 +500,17 @@ fn no_damage_makes_the_walk_panic_or_run_on() {
         assert!(troubled > 500, "{}: only {troubled} of 3000", table.name);
     }
 }
+
+#[test]
+fn a_loop_that_leads_to_freed_memory_has_lost_its_frames() {
+    let table = tables().into_iter().find(|table| table.minor == (3, 11)).unwrap();
+    let mut fake = Fake::new(table);
+    let code = fake.code("outer");
+    let interpreter = fake.interpreter(0);
+    let outer = fake.frame(code, 3, Address(0));
+    fake.state(interpreter, 1, &[Address(0x6000_0000_0000), outer]);
+    let walked = walk(&fake.found(), &[], &fake.image());
+    assert_eq!(walked.python.states[0].frames.len(), 1);
+    let lost = walked.diagnostics.iter().find(|diagnostic| diagnostic.code == "python-frames-lost").unwrap();
+    assert_eq!(lost.severity, Severity::LOSS);
+}
