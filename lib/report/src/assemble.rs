@@ -1,7 +1,8 @@
 //! A report from the sections of a snapshot.
 
+use crate::cut::{MAX_TEXT, cut};
 use crate::doing::Doings;
-use crate::frames::{MAX_TEXT, Names, cut};
+use crate::frames::Names;
 use crate::kernel::Kernel;
 use crate::merge::{Entry, Merged, Reason, Unplaced, merge};
 use crate::model::{
@@ -159,36 +160,30 @@ impl<'a> Parts<'a> {
     }
 }
 
-/// All threads that any section knows of, each merged, in the report's order.
-fn threads(sections: &Sections) -> (Vec<Thread>, Vec<Problem>) {
-    let names = Names::of_sections(sections);
-    let mut known: BTreeMap<Tid, Parts> = BTreeMap::new();
-    let mut unknown: Vec<Parts> = Vec::new();
+/// What the sections hold of each thread that any of them knows of. A state whose thread is not known has parts of its own.
+fn all_parts(sections: &Sections) -> Vec<(Option<u32>, Parts<'_>)> {
+    let mut all: BTreeMap<(Option<Tid>, u32), Parts> = BTreeMap::new();
     for thread in &sections.threads.threads {
-        known.entry(thread.tid).or_default().thread.get_or_insert(thread);
+        all.entry((Some(thread.tid), 0)).or_default().thread.get_or_insert(thread);
     }
     for stack in sections.native.iter().flat_map(|native| &native.stacks) {
-        known.entry(stack.tid).or_default().native.get_or_insert(stack);
+        all.entry((Some(stack.tid), 0)).or_default().native.get_or_insert(stack);
     }
     for (index, state) in (0..).zip(sections.python.iter().flat_map(|python| &python.states)) {
-        let parts = match state.tid {
-            Some(tid) => known.entry(tid).or_default(),
-            None => {
-                unknown.push(Parts::default());
-                match unknown.last_mut() {
-                    Some(parts) => parts,
-                    None => continue,
-                }
-            }
-        };
+        let owner = state.tid.map_or((None, index), |tid| (Some(tid), 0));
+        let parts = all.entry(owner).or_default();
         parts.states.push(state);
         parts.indices.push(index);
     }
+    all.into_iter().map(|((tid, _), parts)| (tid.map(|tid| tid.0), parts)).collect()
+}
+
+/// All threads that any section knows of, each merged, in the report's order.
+fn threads(sections: &Sections) -> (Vec<Thread>, Vec<Problem>) {
+    let names = Names::of_sections(sections);
     let mut problems = Vec::new();
-    let known = known.into_iter().map(|(tid, parts)| (Some(tid.0), parts));
-    let unknown = unknown.into_iter().map(|parts| (None, parts));
-    let merged: Vec<(Option<u32>, Parts, Merged)> = known
-        .chain(unknown)
+    let merged: Vec<(Option<u32>, Parts, Merged)> = all_parts(sections)
+        .into_iter()
         .map(|(tid, parts)| {
             let native = parts.native.map_or(&[][..], |stack| &stack.frames);
             let is_loop = |frame: usize| native.get(frame).is_some_and(|frame| names.is_loop(frame));

@@ -1,5 +1,6 @@
 //! Frames of the model from frames of the payloads: indices resolved, names shared and cut.
 
+use crate::cut::cut;
 use crate::internal::{self, Doing};
 use crate::merge::PlacedBy;
 use crate::model::{Exception, Frame, NativeFrame, PythonFrame};
@@ -11,10 +12,6 @@ use std::collections::HashMap;
 use std::sync::Arc;
 
 mod variables;
-
-/// The most bytes of a name or a source line that are shown. A frame takes some 50 bytes of a snapshot and names its
-/// function by number: without a limit a small snapshot could ask for terabytes of output.
-pub(crate) const MAX_TEXT: usize = 4096;
 
 /// What frames refer to by number or name, each string made once.
 pub(crate) struct Names<'a> {
@@ -259,17 +256,6 @@ impl SourceFile {
         let lines = file.lines.iter().map(|line| (line.line, texts.share(line.text.clone()))).collect();
         SourceFile { newer: file.newer, lines }
     }
-}
-
-/// Cuts a text that is too long to be shown, and says whether it was.
-pub(crate) fn cut(text: &mut String) -> bool {
-    let is_long = text.len() > MAX_TEXT;
-    if is_long {
-        let end = (0..=MAX_TEXT).rev().find(|end| text.is_char_boundary(*end)).unwrap_or(0);
-        text.truncate(end);
-        text.push('…');
-    }
-    is_long
 }
 
 /// Makes the strings that frames share.

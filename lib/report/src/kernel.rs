@@ -4,7 +4,7 @@ mod text;
 
 pub(crate) use text::line;
 
-use crate::frames::MAX_TEXT;
+use crate::cut::shortened;
 use crate::model::{OpenFile, Socket, SystemCall, Thread, Timeout};
 use crate::sections::Sections;
 use crate::words::{Decimal, Hex, Word};
@@ -53,7 +53,7 @@ impl<'a> Kernel<'a> {
     /// Adds what is known of a thread's wait.
     pub(crate) fn add_to(&self, thread: &mut Thread) {
         let Some(tid) = thread.tid.map(Tid) else { return };
-        thread.wchan = self.channels.get(&tid).map(|name| cut(name.escaped()));
+        thread.wchan = self.channels.get(&tid).map(|name| shortened(name.escaped()));
         thread.syscall = self.calls.get(&tid).map(|call| {
             let mut known = self.system_call(call);
             known.text = text::of_call(call, &known, gil(thread));
@@ -134,15 +134,5 @@ fn endpoint(endpoint: &wire::Endpoint) -> Option<String> {
 }
 
 fn shared(text: &Bytes) -> Arc<str> {
-    cut(text.escaped()).into()
-}
-
-/// What is longer than any string of a report may be.
-fn cut(mut text: String) -> String {
-    if text.len() > MAX_TEXT {
-        let end = (0..=MAX_TEXT).rev().find(|end| text.is_char_boundary(*end)).unwrap_or(0);
-        text.truncate(end);
-        text.push('…');
-    }
-    text
+    shortened(text.escaped()).into()
 }

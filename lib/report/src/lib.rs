@@ -11,6 +11,7 @@
 #![deny(missing_docs)]
 
 mod assemble;
+mod cut;
 mod doing;
 mod frames;
 mod internal;

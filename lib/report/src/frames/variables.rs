@@ -1,6 +1,6 @@
 //! Arguments and locals of the model from those of the payload.
 
-use super::MAX_TEXT;
+use crate::cut::{MAX_TEXT, shortened};
 use crate::model::Variable;
 use crate::words::Word;
 use pyst_snapshot::payload as wire;
@@ -24,27 +24,13 @@ pub(super) fn split(frame: &wire::FrameVariables) -> (Vec<Variable>, Vec<Variabl
 }
 
 fn shown(variable: &wire::Variable) -> Variable {
-    let cut = |text: &Option<String>| text.as_ref().map(|text| cut(text));
     let too_long = variable.repr.as_ref().is_some_and(|repr| repr.len() > MAX_TEXT);
     Variable {
-        name: cut_text(variable.name.escaped()),
+        name: shortened(variable.name.escaped()),
         kind: Word(variable.kind),
-        type_name: cut(&variable.type_name),
-        repr: cut(&variable.repr),
+        type_name: variable.type_name.clone().map(shortened),
+        repr: variable.repr.clone().map(shortened),
         truncated: variable.truncated || too_long,
         absent: variable.absence.map(Word),
     }
-}
-
-fn cut(text: &str) -> String {
-    cut_text(text.to_owned())
-}
-
-fn cut_text(mut text: String) -> String {
-    if text.len() > MAX_TEXT {
-        let end = (0..=MAX_TEXT).rev().find(|end| text.is_char_boundary(*end)).unwrap_or(0);
-        text.truncate(end);
-        text.push('…');
-    }
-    text
 }
