@@ -62,6 +62,7 @@ fn snapshot_info(capture: Option<&wire::Capture>, sound: bool) -> SnapshotInfo {
         captured_at: Some(rfc3339(capture.captured_at_ns)),
         blocking: Some(Word(capture.blocking)),
         stopped_ns: capture.stopped_ns,
+        stopped_bytes: capture.stopped_bytes,
         complete: capture.complete && sound,
         tool: Some(capture.tool.clone()),
         host: Some(capture.host.clone()),

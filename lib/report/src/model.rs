@@ -60,6 +60,8 @@ pub struct SnapshotInfo {
     pub blocking: Option<Word<Blocking>>,
     /// For how long it was stopped, in nanoseconds.
     pub stopped_ns: Option<u64>,
+    /// How many bytes were read in that time.
+    pub stopped_bytes: Option<u64>,
     /// Whether nothing that was asked for is missing, from capture to this report.
     pub complete: bool,
     /// The tool that took it, with its version.

@@ -93,6 +93,7 @@ pub(crate) fn capture(source: CaptureSource) -> Capture {
         source,
         blocking: Blocking::STOPPED,
         stopped_ns: (source == CaptureSource::LIVE).then_some(87_654),
+        stopped_bytes: (source == CaptureSource::LIVE).then_some(20_480),
         complete: true,
         arch: Arch::X86_64,
         pointer_width: 8,

@@ -31,7 +31,7 @@ fn a_report_has_the_documented_shape() {
         report["snapshot"],
         json!({
             "source": "live", "arch": "x86_64", "captured_at": "2023-11-14T22:13:20.123456789Z", "blocking": "stopped",
-            "stopped_ns": 87_654, "complete": true, "tool": "pyst-grab 0.1.0", "host": "build-7"
+            "stopped_ns": 87_654, "stopped_bytes": 20_480, "complete": true, "tool": "pyst-grab 0.1.0", "host": "build-7"
         })
     );
     assert_eq!(
