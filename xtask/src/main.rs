@@ -9,6 +9,7 @@ mod demo;
 mod generated;
 mod locals;
 mod native;
+mod page;
 mod specification;
 
 use anyhow::{Context, Result, bail, ensure};
