@@ -26,6 +26,7 @@ mod native;
 mod oracles;
 mod random;
 mod replay;
+mod safety;
 mod sizes;
 mod specification;
 mod streams;

@@ -26,17 +26,41 @@ pub(crate) enum Report {
 const EVENT_STOP: i32 = 128;
 
 /// Asks, without waiting, what became of a thread that this thread traces.
+///
+/// A stop is looked at, not taken: a stop that was waited for has lost its signal if this process is then killed before it
+/// hands that on, and one that was not waited for takes it when the kernel lets go.
 pub(crate) fn poll_thread(tid: Pid) -> Result<Report, Errno> {
-    let mut status = 0;
-    #[expect(unsafe_code, reason = "nix refuses, after consuming it, a stop that carries a real-time signal")]
-    // SAFETY: `status` is a valid place for the status, for the length of the call.
-    let result = unsafe { libc::waitpid(tid.as_raw(), &raw mut status, libc::__WALL | libc::WNOHANG) };
-    match Errno::result(result)? {
+    let (code, status) = child_status(tid, libc::WSTOPPED | libc::WEXITED | libc::WNOWAIT)?;
+    match code {
         0 => Ok(Report::Nothing),
-        _ if !libc::WIFSTOPPED(status) => Ok(Report::Gone),
-        _ if status >> 16 == EVENT_STOP => Ok(Report::Stopped),
-        _ => Ok(Report::SignalDelivery(libc::WSTOPSIG(status))),
+        libc::CLD_TRAPPED | libc::CLD_STOPPED if status >> 8 == EVENT_STOP => Ok(Report::Stopped),
+        libc::CLD_TRAPPED | libc::CLD_STOPPED => Ok(Report::SignalDelivery(status & 0x7f)),
+        _ => {
+            // An exec by another thread waits until this one is reaped.
+            let _ = child_status(tid, libc::WEXITED);
+            Ok(Report::Gone)
+        }
     }
+}
+
+/// `si_code` and `si_status` of what `waitid` tells of a thread; 0 when there is nothing to tell.
+fn child_status(tid: Pid, options: libc::c_int) -> Result<(libc::c_int, libc::c_int), Errno> {
+    #[expect(unsafe_code, reason = "all-zero is how waitid is told from one that found nothing")]
+    // SAFETY: a structure of numbers and pointers nobody follows.
+    let mut told: libc::siginfo_t = unsafe { std::mem::zeroed() };
+    let options = options | libc::__WALL | libc::WNOHANG;
+    let id = tid.as_raw().cast_unsigned();
+    #[expect(unsafe_code, reason = "nix refuses a stop that carries a real-time signal, and knows no WNOWAIT with it")]
+    // SAFETY: `told` is a valid place for what is told, for the length of the call.
+    let result = unsafe { libc::waitid(libc::P_PID, id, &raw mut told, options) };
+    Errno::result(result)?;
+    if told.si_signo == 0 {
+        return Ok((0, 0));
+    }
+    #[expect(unsafe_code, reason = "the status is in a union")]
+    // SAFETY: waitid fills the members of SIGCHLD.
+    let status = unsafe { told.si_status() };
+    Ok((told.si_code, status))
 }
 
 /// Waits until something may have become of a traced thread, for `limit` at most. The kernel tells a tracer with SIGCHLD,

@@ -254,12 +254,14 @@ fn let_go(traced: &mut [Traced]) -> usize {
             }
             State::Seized | State::Interrupted | State::Late => {
                 late += 1;
-                // It may have stopped in the meantime, perhaps with a signal that would be lost.
-                if let Ok(Report::SignalDelivery(signal)) = sys::poll_thread(thread.tid) {
-                    let _ = sys::detach(thread.tid, signal);
-                } else {
-                    let _ = sys::detach(thread.tid, 0);
-                }
+                // It may have stopped in the meantime. If it has not, the end of this thread frees it: should it stop just
+                // now, with a signal, being told that it takes none would cost it that.
+                let signal = match sys::poll_thread(thread.tid) {
+                    Ok(Report::Stopped) => 0,
+                    Ok(Report::SignalDelivery(signal)) => signal,
+                    _ => continue,
+                };
+                let _ = sys::detach(thread.tid, signal);
             }
             State::Gone => {}
         }
