@@ -2,6 +2,7 @@
 //! running one runs on. The targets know themselves whether something is missing.
 
 mod signals;
+mod trace;
 
 use anyhow::{Context, Result, bail, ensure};
 use pyst_tests::{Program, build, has_program, wait_until};
