@@ -3,6 +3,7 @@
 
 mod signals;
 mod trace;
+mod unchanged;
 
 use anyhow::{Context, Result, bail, ensure};
 use pyst_tests::{Program, build, has_program, wait_until};
