@@ -52,10 +52,26 @@ pub enum CaptureError {
         /// The process.
         pid: u32,
     },
-    /// It belongs to another user.
+    /// `/proc` hides it.
+    #[error("process {pid} is another user's, and hidden from this one: /proc is mounted with {option}: {remedy}")]
+    Hidden {
+        /// The process.
+        pid: u32,
+        /// `hidepid=invisible`
+        option: String,
+        /// What helps.
+        remedy: &'static str,
+    },
+    /// No `/proc`.
+    #[error("there is no /proc here, as in a bare chroot: mount it (mount -t proc proc /proc)")]
+    NoProc,
+    /// The `/proc` here is another pid namespace's.
     #[error(
-        "not permitted: process {pid} belongs to uid {owner}, this is uid {own}: run as that user or as root (sudo)"
+        "/proc shows another pid namespace than the one this tool is in, so that process ids mean different processes: mount the right one (mount -t proc proc /proc), or run the tool outside"
     )]
+    ForeignProc,
+    /// It belongs to another user.
+    #[error("not permitted: process {pid} belongs to uid {owner}, this is uid {own}: run as that user, or: {remedy}")]
     OtherUser {
         /// The process.
         pid: u32,
@@ -63,10 +79,90 @@ pub enum CaptureError {
         owner: u32,
         /// Who asks.
         own: u32,
+        /// What helps.
+        remedy: &'static str,
+    },
+    /// It was started by one user and has the rights of another, as setuid programs have.
+    #[error(
+        "not permitted: process {pid} has ids of several users, as a setuid program has (real uid {real}, effective {effective}, saved {saved}; this is uid {own}): {remedy}"
+    )]
+    ChangedUser {
+        /// The process.
+        pid: u32,
+        /// Its real user id.
+        real: u32,
+        /// Its effective one.
+        effective: u32,
+        /// The one that it can go back to.
+        saved: u32,
+        /// Who asks.
+        own: u32,
+        /// What helps.
+        remedy: &'static str,
+    },
+    /// It has another group.
+    #[error(
+        "not permitted: process {pid} runs with group {group}, this tool with group {own}, and the user alone is not enough: run with that group (sg, setpriv --regid), or: {remedy}"
+    )]
+    OtherGroup {
+        /// The process.
+        pid: u32,
+        /// Its group.
+        group: u32,
+        /// That of who asks.
+        own: u32,
+        /// What helps.
+        remedy: &'static str,
+    },
+    /// It is not dumpable.
+    #[error(
+        "not permitted: process {pid} is this user's, but not dumpable: it said so (prctl PR_SET_DUMPABLE), or its executable is setuid or may not be read: {remedy}"
+    )]
+    NotDumpable {
+        /// The process.
+        pid: u32,
+        /// What helps.
+        remedy: &'static str,
+    },
+    /// It has more rights than we have.
+    #[error("not permitted: process {pid} has capabilities that this tool lacks ({names}): {remedy}")]
+    MoreCapabilities {
+        /// The process.
+        pid: u32,
+        /// Those that we lack.
+        names: String,
+        /// What helps.
+        remedy: &'static str,
+    },
+    /// Rights that we have end at the border of our user namespace.
+    #[error(
+        "not permitted: process {pid} is outside of the user namespace of this tool, where its rights end: run it on the host, or where that process was started"
+    )]
+    UserNamespace {
+        /// The process.
+        pid: u32,
+    },
+    /// A filter of system calls is in the way.
+    #[error(
+        "not permitted to inspect process {pid}: a seccomp filter forbids this tool the system call {call} ({error}): run it outside of that sandbox; in a container with --cap-add SYS_PTRACE or --security-opt seccomp=unconfined"
+    )]
+    Seccomp {
+        /// The process.
+        pid: u32,
+        /// `ptrace`, `process_vm_readv`
+        call: &'static str,
+        /// What it fails with.
+        error: &'static str,
+    },
+    /// The kernel lacks a system call.
+    #[error("the kernel here has no system call {call}, and nothing else will do: run on a host with a complete Linux")]
+    NoSystemCall {
+        /// The call.
+        call: &'static str,
     },
     /// Yama forbids it.
     #[error(
-        "not permitted: the kernel lets a process be inspected by its ancestors only (Yama, kernel.yama.ptrace_scope = {scope}): {advice}"
+        "not permitted: the kernel lets process {pid} be inspected by its ancestors only (Yama, kernel.yama.ptrace_scope = {scope}): {advice}"
     )]
     Yama {
         /// The process.
@@ -74,11 +170,25 @@ pub enum CaptureError {
         /// The value of the setting.
         scope: u32,
         /// What helps at this value.
-        advice: &'static str,
+        advice: String,
     },
-    /// The kernel refused for a reason that cannot be seen from here.
+    /// A security module's policy forbids it.
+    #[error("not permitted: {module} forbids it to this tool ({own}) for process {pid} ({target}): {remedy}")]
+    SecurityModule {
+        /// The process.
+        pid: u32,
+        /// `AppArmor`, `SELinux`
+        module: &'static str,
+        /// What it calls this tool.
+        own: String,
+        /// What it calls the process.
+        target: String,
+        /// What helps.
+        remedy: &'static str,
+    },
+    /// The kernel refused, and nothing that can be seen from here does.
     #[error(
-        "not permitted to inspect process {pid}: it runs with more privileges than this tool or forbids it (setuid, capabilities, PR_SET_DUMPABLE), or this is a container without CAP_SYS_PTRACE: run as root (sudo), or give the container --cap-add SYS_PTRACE"
+        "not permitted to inspect process {pid}, though ids, capabilities, dumpability, user namespace, seccomp, Yama and security labels permit it: what is left is a policy that cannot be seen (Landlock, BPF): run outside of this sandbox"
     )]
     NotPermitted {
         /// The process.
@@ -178,7 +288,18 @@ impl CaptureError {
             CaptureError::Zombie { .. } => "zombie",
             CaptureError::KernelThread { .. } => "kernel-thread",
             CaptureError::Exited { .. } => "process-exited",
+            CaptureError::Hidden { .. } => "hidden",
+            CaptureError::NoProc => "no-proc",
+            CaptureError::ForeignProc => "foreign-proc",
             CaptureError::OtherUser { .. } => "other-user",
+            CaptureError::ChangedUser { .. } => "changed-user",
+            CaptureError::OtherGroup { .. } => "other-group",
+            CaptureError::NotDumpable { .. } => "not-dumpable",
+            CaptureError::MoreCapabilities { .. } => "more-capabilities",
+            CaptureError::UserNamespace { .. } => "user-namespace",
+            CaptureError::Seccomp { .. } => "seccomp",
+            CaptureError::NoSystemCall { .. } => "no-system-call",
+            CaptureError::SecurityModule { .. } => "security-module",
             CaptureError::Yama { .. } => "yama",
             CaptureError::NotPermitted { .. } => "not-permitted",
             CaptureError::Architecture { .. } => "unsupported-architecture",

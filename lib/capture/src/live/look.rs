@@ -68,6 +68,7 @@ pub(crate) fn look(pid: u32, options: &Options) -> Result<Look, CaptureError> {
     let text = proc.read("maps").map_err(|error| refusal::of(pid, &error))?;
     let maps = Arc::new(maps::parse(&text));
     let living = Pid::from_raw(living.cast_signed());
+    refusal::check_memory(pid, living)?;
     let memory = LiveMemory::of(living, &proc);
     let process = process(pid, &proc, &stat, &status);
     let exe = process.exe.as_ref().map(|exe| exe.0.as_slice());
