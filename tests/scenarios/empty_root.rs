@@ -25,6 +25,13 @@ impl EmptyRoot {
         Ok(EmptyRoot { folder })
     }
 
+    /// A command that runs a tool in there.
+    pub(crate) fn command(&self, tool: Tool) -> Command {
+        let mut command = Command::new("/usr/sbin/chroot");
+        command.arg(self.folder.path()).arg(Path::new("/bin").join(tool.name())).env_clear();
+        command
+    }
+
     /// `pyst-unwind --snapshot-only | pyst-py | pyst-fmt`, all in there.
     pub(crate) fn pipeline(&self, arguments: &[&str]) -> Pipeline {
         Pipeline { root: Some(self.folder.path().to_owned()), ..Pipeline::from_snapshot_only(arguments) }

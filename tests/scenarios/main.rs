@@ -24,6 +24,7 @@ mod matrix;
 mod merge;
 mod native;
 mod oracles;
+mod permissions;
 mod random;
 mod replay;
 mod safety;

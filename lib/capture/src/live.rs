@@ -54,10 +54,10 @@ const EXPECTED_STACK: u64 = 16 << 10;
 
 /// Captures process `pid`.
 pub(crate) fn capture(pid: u32, options: &Options) -> Result<Snapshot, CaptureError> {
+    refusal::check_proc()?;
     if pid == std::process::id() {
         return Err(CaptureError::Itself { pid });
     }
-    refusal::check_proc()?;
     // The tracer is told of stops with this signal. Threads inherit the mask, so that none of them takes it away.
     let mask = SigSet::from_iter([Signal::SIGCHLD]).thread_swap_mask(SigmaskHow::SIG_BLOCK);
     let result = capture_on_a_thread(pid, options);

@@ -123,12 +123,13 @@ fn other_ids(facts: &Facts, remedy: &'static str) -> Option<CaptureError> {
 
 fn more_rights(facts: &Facts, remedy: &'static str) -> Option<CaptureError> {
     let Facts { pid, own, target, .. } = facts;
-    if facts.is_owned_by_root && target.uids[1] != 0 {
-        return Some(CaptureError::NotDumpable { pid: *pid, remedy });
-    }
+    // Who got capabilities is not dumpable for it either.
     let more = target.permitted & !own.permitted;
     if more != 0 {
         return Some(CaptureError::MoreCapabilities { pid: *pid, names: names(more), remedy });
+    }
+    if facts.is_owned_by_root && target.uids[1] != 0 {
+        return Some(CaptureError::NotDumpable { pid: *pid, remedy });
     }
     // Root's files are root's, dumpable or not; what is left of the ways to refuse even a look at /proc is this one.
     let is_confined = [&facts.own_label, &facts.target_label].into_iter().flatten().any(Label::confines);
