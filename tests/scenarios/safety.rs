@@ -1,13 +1,16 @@
 //! A capture takes nothing from its target, whatever becomes of pyst-grab: signals arrive, a stopped process stays stopped, a
 //! running one runs on. The targets know themselves whether something is missing.
 
+mod outputs;
 mod signals;
 mod trace;
 mod unchanged;
 
 use anyhow::{Context, Result, bail, ensure};
-use pyst_tests::{Program, build, has_program, wait_until};
+use nix::sys::signal::Signal;
+use pyst_tests::{Program, Tool, build, has_program, run, wait_until};
 use std::fs;
+use std::path::Path;
 use std::process::Command;
 
 /// A program that counts the signals it gets without end, and knows how many there were.
@@ -58,4 +61,16 @@ fn lacks(scenario: &pyst_tests::Scenario, programs: &[&str]) -> bool {
         scenario.skip("all", &format!("{program} is not installed"));
     }
     missing.is_some()
+}
+
+/// The exit status of a pyst-grab (that writes to `file`) to which `signal` is sent when one of its threads does `call` for the
+/// `when`th time: `None` if it died of it, for strace dies as what it runs died.
+fn killed_at(pid: u32, call: &str, when: u32, signal: Signal, file: Option<&Path>) -> Result<Option<i32>> {
+    let inject = format!("inject={call}:signal={}:when={when}", signal.as_str());
+    let mut strace = Command::new("strace");
+    strace.args(["-f", "-qq", "-o", "/dev/null", "-e", &inject]).arg(Tool::Grab.path()).arg(pid.to_string());
+    if let Some(file) = file {
+        strace.arg("-o").arg(file);
+    }
+    Ok(run(&mut strace)?.status)
 }

@@ -40,7 +40,7 @@ pub fn run(args: &Args) -> anyhow::Result<Exit> {
     // A file is for a snapshot to keep: a failure leaves an earlier one alone.
     if outcome.exit() != Exit::Failed || args.output.to.path().is_none() {
         let mut out = args.output.to.open()?;
-        write_snapshot(&snapshot, &mut out).context("cannot write the snapshot")?;
+        write_snapshot(&snapshot, &mut out).with_context(|| args.output.to.cannot_write())?;
         out.finish()?;
     }
     if args.verbose {

@@ -190,6 +190,10 @@ fn stop_once(pid: u32, look: &Look, options: &Options) -> Result<Taken, CaptureE
             0 => return Err(refusal::of(pid, &Errno::EPERM.into())),
             tracer => return take_running(pid, look, tracer),
         },
+        // Only starting a thread says so.
+        Err(error @ Errno::EAGAIN) => {
+            return Err(CaptureError::System { what: "start a thread", source: error.into() });
+        }
         Err(error) => return Err(refusal::of(pid, &error.into())),
     };
     let bytes = copy.bytes();

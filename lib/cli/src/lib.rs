@@ -10,6 +10,8 @@
 mod exit;
 mod input;
 mod main_loop;
+mod memory;
+mod new_file;
 mod output;
 mod search;
 mod speech;

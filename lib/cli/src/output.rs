@@ -1,18 +1,18 @@
 //! Where a tool's result goes: standard output, or a file that appears whole.
 
+use crate::new_file::NewFile;
 use clap::Args;
 use std::fs::{self, File};
 use std::io::{self, BufWriter, IsTerminal, Write, stdout};
 use std::os::unix::fs::FileTypeExt;
 use std::path::{Path, PathBuf};
-use tempfile::NamedTempFile;
 
 /// Options of every tool that writes.
 #[derive(Args, Clone, Debug, Default)]
 pub struct OutputArgs {
     /// Write to FILE instead of standard output
     ///
-    /// FILE is written beside its place, readable by its owner only, and renamed when it is whole. A FIFO, a device or
+    /// FILE gets its name when it is whole, and is readable by its owner only. A FIFO, a device or
     /// /dev/fd/N is written in place. "-" is standard output.
     #[arg(short, long, value_name = "FILE")]
     pub output: Option<PathBuf>,
@@ -74,8 +74,8 @@ pub enum Output {
     Stdout(BufWriter<io::Stdout>),
     /// A file written in place: a FIFO, a device.
     InPlace(BufWriter<File>, PathBuf),
-    /// A regular file, under another name until it is whole.
-    Renamed(BufWriter<NamedTempFile>, PathBuf),
+    /// A regular file, which gets its name when it is whole.
+    New(BufWriter<NewFile>, PathBuf),
 }
 
 impl OutputArgs {
@@ -83,6 +83,12 @@ impl OutputArgs {
     #[must_use]
     pub fn path(&self) -> Option<&Path> {
         self.output.as_deref().filter(|path| *path != Path::new("-"))
+    }
+
+    /// What is said when writing fails.
+    #[must_use]
+    pub fn cannot_write(&self) -> String {
+        format!("cannot write {}", self.path().unwrap_or(Path::new("standard output")).display())
     }
 
     /// Opens the output.
@@ -108,14 +114,7 @@ fn open_file(path: &Path) -> io::Result<Output> {
         return Err(io::ErrorKind::IsADirectory.into());
     }
     let folder = path.parent().filter(|folder| !folder.as_os_str().is_empty()).unwrap_or(Path::new("."));
-    // O_EXCL, mode 0600: the memory of a process is nobody else's business.
-    let file = tempfile::Builder::new().prefix(".pyst-").tempfile_in(folder).map_err(without_path)?;
-    Ok(Output::Renamed(BufWriter::new(file), path.to_owned()))
-}
-
-/// The kind of error alone: the temporary name that tempfile adds to it means nothing to the user.
-fn without_path(error: io::Error) -> io::Error {
-    error.kind().into()
+    Ok(Output::New(BufWriter::new(NewFile::in_folder(folder)?), path.to_owned()))
 }
 
 /// `/dev/fd/N`, `/dev/stdout`, `/proc/self/fd/N`: an open file, which a rename would not reach.
@@ -136,12 +135,9 @@ impl Output {
                 out.flush().map_err(|source| OutputError::Write { path: "standard output".into(), source })
             }
             Output::InPlace(mut out, path) => out.flush().map_err(|source| OutputError::Write { path, source }),
-            Output::Renamed(out, path) => {
-                let persisted = out
-                    .into_inner()
-                    .map_err(io::IntoInnerError::into_error)
-                    .and_then(|file| file.persist(&path).map_err(|error| error.error));
-                persisted.map(drop).map_err(|source| OutputError::Write { path, source })
+            Output::New(out, path) => {
+                let whole = out.into_inner().map_err(io::IntoInnerError::into_error);
+                whole.and_then(|file| file.persist(&path)).map_err(|source| OutputError::Write { path, source })
             }
         }
     }
@@ -152,7 +148,7 @@ impl Write for Output {
         match self {
             Output::Stdout(out) => out.write(bytes),
             Output::InPlace(out, _) => out.write(bytes),
-            Output::Renamed(out, _) => out.write(bytes),
+            Output::New(out, _) => out.write(bytes),
         }
     }
 
@@ -160,7 +156,7 @@ impl Write for Output {
         match self {
             Output::Stdout(out) => out.flush(),
             Output::InPlace(out, _) => out.flush(),
-            Output::Renamed(out, _) => out.flush(),
+            Output::New(out, _) => out.flush(),
         }
     }
 }

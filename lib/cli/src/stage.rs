@@ -51,7 +51,7 @@ pub fn run_stage(
             let items = apply(&mut snapshot);
             add_diagnostics(stage, items, &mut snapshot)?;
         }
-        write_snapshot(&snapshot, &mut out).context("cannot write the snapshot")?;
+        write_snapshot(&snapshot, &mut out).with_context(|| output.cannot_write())?;
         let all = diagnostics_of(&snapshot);
         outcome.add(all.iter().map(|(_, diagnostic)| diagnostic));
         if verbose || speaks_here(output.path()) {

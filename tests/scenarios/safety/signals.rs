@@ -1,10 +1,9 @@
 //! Signals that are on their way when a capture begins, and while it lasts.
 
-use super::{Storm, lacks, untraced};
-use anyhow::{Result, ensure};
+use super::{Storm, killed_at, lacks, untraced};
+use anyhow::ensure;
 use nix::sys::signal::Signal;
-use pyst_tests::{Scenario, Tool, grab, run};
-use std::process::Command;
+use pyst_tests::{Scenario, grab};
 
 #[test]
 fn no_signal_of_a_storm_is_lost_to_captures() {
@@ -39,7 +38,7 @@ fn no_signal_is_lost_to_a_pyst_grab_that_is_killed_at_any_call() {
             let calls = (1..=30).map(|when| ("ptrace", when)).chain((1..=40).step_by(2).map(|when| ("waitid", when)));
             let mut killed = 0;
             for (call, when) in calls {
-                let status = killed_at(storm.pid(), call, when, signal)?;
+                let status = killed_at(storm.pid(), call, when, signal, None)?;
                 killed += usize::from(status.is_none());
                 untraced(storm.pid())?;
             }
@@ -50,13 +49,4 @@ fn no_signal_is_lost_to_a_pyst_grab_that_is_killed_at_any_call() {
         });
     }
     scenario.finish();
-}
-
-/// The exit status of pyst-grab to which `signal` is sent when one of its threads does `call` for the `when`th time; strace dies
-/// as what it runs died.
-fn killed_at(pid: u32, call: &str, when: u32, signal: Signal) -> Result<Option<i32>> {
-    let inject = format!("inject={call}:signal={}:when={when}", signal.as_str());
-    let mut strace = Command::new("strace");
-    strace.args(["-f", "-qq", "-o", "/dev/null", "-e", &inject]).arg(Tool::Grab.path()).arg(pid.to_string());
-    Ok(run(&mut strace)?.status)
 }
