@@ -2,6 +2,7 @@
 //! running one runs on. The targets know themselves whether something is missing.
 
 mod outputs;
+mod processes;
 mod signals;
 mod trace;
 mod unchanged;

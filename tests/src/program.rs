@@ -117,7 +117,7 @@ impl Program {
         let stat = std::fs::read_to_string(format!("/proc/{}/stat", self.pid()))?;
         let state = stat.rsplit(") ").next().and_then(|rest| rest.chars().next());
         ensure!(state.is_some(), "malformed stat");
-        // A parent in vfork waits in state D.
-        Ok(state.map(|state| if state == 'D' { 'S' } else { state }).unwrap_or_default())
+        // A parent in vfork waits in state D, and a main thread that has exited before the others is in state Z.
+        Ok(state.map(|state| if matches!(state, 'D' | 'Z') { 'S' } else { state }).unwrap_or_default())
     }
 }

@@ -52,6 +52,12 @@ pub enum CaptureError {
         /// The process.
         pid: u32,
     },
+    /// It ran another program each time it was stopped.
+    #[error("process {pid} became another program (exec) each time it was looked at: try again when it has settled")]
+    Replaced {
+        /// The process.
+        pid: u32,
+    },
     /// `/proc` hides it.
     #[error("process {pid} is another user's, and hidden from this one: /proc is mounted with {option}: {remedy}")]
     Hidden {
@@ -288,6 +294,7 @@ impl CaptureError {
             CaptureError::Zombie { .. } => "zombie",
             CaptureError::KernelThread { .. } => "kernel-thread",
             CaptureError::Exited { .. } => "process-exited",
+            CaptureError::Replaced { .. } => "process-replaced",
             CaptureError::Hidden { .. } => "hidden",
             CaptureError::NoProc => "no-proc",
             CaptureError::ForeignProc => "foreign-proc",

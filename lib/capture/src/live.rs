@@ -42,6 +42,9 @@ const LOOK_LIMIT: Duration = Duration::from_secs(60);
 /// The same where all memory is searched.
 const EXHAUSTIVE_LOOK_LIMIT: Duration = Duration::from_secs(1800);
 
+/// How often a process is looked at that becomes another program meanwhile.
+const LOOKS: usize = 3;
+
 /// How often a target is stopped at most. At a few instructions of every call the interpreter's own links are not whole: a
 /// stop there, one of some hundreds, is worth another. A damaged target costs them all.
 const STOPS: usize = 3;
@@ -86,11 +89,7 @@ fn capture_on_a_thread(pid: u32, options: &Options) -> Result<Snapshot, CaptureE
 }
 
 fn capture_here(pid: u32, options: &Options, released: &Sender<()>) -> Result<Snapshot, CaptureError> {
-    let mut look = look::look(pid, options)?;
-    let taken = match look.status.tracer_pid {
-        0 => take_stopped(pid, &look, options)?,
-        tracer => take_running(pid, &look, tracer)?,
-    };
+    let (mut look, taken) = look_and_take(pid, options)?;
     look.renew_modules(&options.search);
     let _ = released.send(());
     let Taken { mut threads, image, captured_at, blocking, stopped, diagnostics, bytes, unsettled: _ } = taken;
@@ -119,6 +118,22 @@ fn capture_here(pid: u32, options: &Options, released: &Sender<()>) -> Result<Sn
         open_files: &|descriptors| look.waits.files(&look.proc, descriptors),
     };
     finish::finish(facts, options)
+}
+
+/// A process that became another program between the look and the stop is looked at once more: what is mapped where, and what
+/// lies there, was another's.
+fn look_and_take(pid: u32, options: &Options) -> Result<(Look, Taken), CaptureError> {
+    for _ in 0..LOOKS {
+        let look = look::look(pid, options)?;
+        let taken = match look.status.tracer_pid {
+            0 => take_stopped(pid, &look, options)?,
+            tracer => take_running(pid, &look, tracer)?,
+        };
+        if !look.is_of_another_program() {
+            return Ok((look, taken));
+        }
+    }
+    Err(CaptureError::Replaced { pid })
 }
 
 /// The threads with the leader in front. Thread ids wrap around, so a thread that is about to exit may have a lower one.

@@ -20,7 +20,9 @@ use pyst_memory::{RangeSet, Recorder};
 use pyst_snapshot::payload::{Map, Module, Process, Runtime, Thread};
 use pyst_snapshot::{Address, Bytes, Range, Tid};
 use std::collections::BTreeSet;
+use std::fs::File;
 use std::io::Read;
+use std::os::unix::fs::FileExt;
 use std::sync::Arc;
 use std::time::{SystemTime, UNIX_EPOCH};
 
@@ -37,6 +39,8 @@ pub(crate) struct Look {
     /// The id behind `proc`.
     pub(crate) living: Pid,
     pub(crate) status: Status,
+    /// The pagemap of the program that was looked at, which is empty from then on that the process runs another.
+    program: Option<File>,
     pub(crate) process: Process,
     pub(crate) threads: Vec<Thread>,
     /// What they wait for.
@@ -65,6 +69,7 @@ pub(crate) fn look(pid: u32, options: &Options) -> Result<Look, CaptureError> {
     let proc = Proc::of(living);
     check_architecture(pid, &proc)?;
 
+    let program = File::open(proc.path("pagemap")).ok();
     let text = proc.read("maps").map_err(|error| refusal::of(pid, &error))?;
     let maps = Arc::new(maps::parse(&text));
     let living = Pid::from_raw(living.cast_signed());
@@ -82,10 +87,17 @@ pub(crate) fn look(pid: u32, options: &Options) -> Result<Look, CaptureError> {
     let locals = locals.map(|(found, python)| Locals::look(found, python, options.locals, &careful, &maps));
     let waits = Before::of(&proc, &threads, &recorder);
     let prediction = widen(&recorder.ranges(), &maps, SLACK);
-    Ok(Look { proc, living, status, process, threads, waits, maps, loaded, runtime, prediction, locals })
+    Ok(Look { proc, living, status, program, process, threads, waits, maps, loaded, runtime, prediction, locals })
 }
 
 impl Look {
+    /// Whether the process has become another program since (an exec), so that nothing that was looked at is true any more.
+    pub(crate) fn is_of_another_program(&self) -> bool {
+        let lives = || self.proc.stat().is_some_and(|stat| !stat.is_exiting());
+        let ended = |program: &File| program.read_at(&mut [0; 8], 0).is_ok_and(|length| length == 0);
+        self.program.as_ref().is_some_and(ended) && lives()
+    }
+
     /// What of the prediction and of the stacks is in memory now.
     pub(crate) fn resident(&self) -> Resident {
         let stacks = self.threads.iter().filter_map(|thread| {
@@ -205,7 +217,7 @@ fn booted_at() -> Option<u128> {
 /// The executable's header tells another word size or instruction set before anything is misread for it.
 fn check_architecture(pid: u32, proc: &Proc) -> Result<(), CaptureError> {
     let mut header = [0u8; 20];
-    let read = std::fs::File::open(proc.path("exe")).and_then(|mut exe| exe.read_exact(&mut header));
+    let read = File::open(proc.path("exe")).and_then(|mut exe| exe.read_exact(&mut header));
     let [0x7f, b'E', b'L', b'F', class, data, .., machine, machine_high] = header else { return Ok(()) };
     let machine = u16::from_le_bytes([machine, machine_high]);
     if read.is_err() || (class == 2 && data == 1 && machine == LIVE_ARCH.0) {
