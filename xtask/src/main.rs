@@ -4,6 +4,7 @@
 //! where one is not what would be generated today.
 
 mod bench;
+mod compare;
 mod decode;
 mod demo;
 mod generated;
@@ -33,9 +34,9 @@ enum Task {
     Check,
     /// Print how long captures stop their targets, and how large the snapshots are
     Bench {
-        /// The interpreter to measure on
-        #[arg(long, default_value = "python3")]
-        python: String,
+        /// The interpreter to measure on: python3, or with --compare a 3.12 and a 3.14
+        #[arg(long)]
+        python: Option<String>,
         /// How many captures of each target
         #[arg(long, default_value_t = 51)]
         runs: usize,
@@ -48,6 +49,15 @@ enum Task {
         /// Print instead what arguments and locals add to the stop, with huge objects among them
         #[arg(long, conflicts_with_all = ["decode", "native"])]
         locals: bool,
+        /// Measure instead pyst beside PyStack, py-spy, austin and the least that a stop can take, and write the page
+        #[arg(long, conflicts_with_all = ["decode", "native", "locals"])]
+        compare: bool,
+        /// How often each tool looks at each target
+        #[arg(long, default_value_t = 15, requires = "compare")]
+        rounds: usize,
+        /// Measure only targets whose names hold this, and write no page; `growth` is one, too
+        #[arg(long, requires = "compare", value_name = "TARGET")]
+        only: Vec<String>,
     },
     /// Build the tools and show the merged stack of a process; of a small Python program when no PID is given
     Demo {
@@ -60,10 +70,18 @@ fn main() -> Result<()> {
     match Args::parse().task {
         Task::Generate => generate(),
         Task::Check => check(),
-        Task::Bench { python, decode: true, .. } => decode::run(root()?, &python),
-        Task::Bench { python, runs, native: true, .. } => native::run(root()?, &python, runs),
-        Task::Bench { python, runs, locals: true, .. } => locals::run(root()?, &python, runs),
-        Task::Bench { python, runs, .. } => bench::run(root()?, &python, runs),
+        Task::Bench { python, rounds, only, compare: true, .. } => {
+            compare::run(root()?, &compare::Options { python, rounds, only })
+        }
+        Task::Bench { python, runs, decode, native, locals, .. } => {
+            let python = python.as_deref().unwrap_or("python3");
+            match (decode, native, locals) {
+                (true, ..) => decode::run(root()?, python),
+                (_, true, _) => native::run(root()?, python, runs),
+                (.., true) => locals::run(root()?, python, runs),
+                _ => bench::run(root()?, python, runs),
+            }
+        }
         Task::Demo { pid } => demo::run(root()?, pid),
     }
 }

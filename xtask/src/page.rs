@@ -15,7 +15,6 @@ pub(crate) const PAGE: &str = "xtask/MEASUREMENTS.md";
 /// # Errors
 ///
 /// When the page has no such section, or cannot be written.
-#[allow(dead_code)] // Until the first command writes one.
 pub(crate) fn write_section(root: &Path, name: &str, content: &str) -> Result<()> {
     let path = root.join(PAGE);
     let page = fs::read_to_string(&path).with_context(|| format!("cannot read {}", path.display()))?;

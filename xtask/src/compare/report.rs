@@ -1,0 +1,225 @@
+//! The results as Markdown.
+
+use super::aims::Aim;
+use super::growth::Grown;
+use super::measure::machine;
+use super::results::{Cell, Measured};
+use super::rounds::Bench;
+use super::statistics::{Sample, short};
+use super::tools::{Kind, Mode};
+use anyhow::Result;
+use std::fmt::Write;
+
+/// The whole section.
+pub(crate) fn render(bench: &Bench, measured: &[Measured], grown: &[Grown]) -> Result<String> {
+    let mut text = String::new();
+    writeln!(text, "On {}; medians of {} rounds, least and greatest in brackets.\n", machine(), bench.rounds)?;
+    commands(&mut text, bench)?;
+    summary(&mut text, measured)?;
+    let mut interpreters: Vec<&str> = measured.iter().map(|one| one.interpreter.as_str()).collect();
+    interpreters.dedup();
+    for interpreter in interpreters {
+        let of: Vec<&Measured> = measured.iter().filter(|one| one.interpreter == interpreter).collect();
+        writeln!(text, "### Python {interpreter}\n")?;
+        tables(&mut text, &of)?;
+    }
+    growth(&mut text, grown)?;
+    shortcomings(&mut text, measured)?;
+    Ok(text)
+}
+
+fn commands(text: &mut String, bench: &Bench) -> Result<()> {
+    row(text, std::iter::once("").chain(Mode::ALL.map(Mode::name)))?;
+    rule(text, Mode::ALL.len() + 1)?;
+    for tool in bench.tools {
+        let commands = Mode::ALL.map(|mode| tool.kind.command(mode));
+        let cells =
+            commands.map(|command| command.map_or_else(none, |command| format!("`{}`", command.replace('|', "\\|"))));
+        row(text, std::iter::once(format!("{} {}", tool.kind.name(), tool.version)).chain(cells))?;
+    }
+    writeln!(text)?;
+    Ok(())
+}
+
+/// Each aim, and where it is missed.
+fn summary(text: &mut String, measured: &[Measured]) -> Result<()> {
+    writeln!(text, "### The aims\n")?;
+    row(text, ["aim", "met", "missed"])?;
+    rule(text, 3)?;
+    for aim in Aim::ALL {
+        let all = measured.iter().flat_map(|one| Mode::ALL.map(|mode| (one, mode)));
+        let judged = all.filter_map(|(one, mode)| Some((one, mode, aim.judge(one, mode)?)));
+        let asked: Vec<_> = judged.filter(|(_, _, judged)| judged.limit.is_some()).collect();
+        let missed = asked.iter().filter(|(_, _, judged)| !judged.is_met());
+        let missed: Vec<String> = missed
+            .map(|(one, mode, judged)| {
+                let release = one.interpreter.split(' ').next().unwrap_or_default();
+                format!("{release}, {}, {}: {}", one.target, mode.name(), short(judged.value))
+            })
+            .collect();
+        let met = format!("{} of {}", asked.len() - missed.len(), asked.len());
+        row(text, [aim.text().to_owned(), met, missed.join("; ")])?;
+    }
+    writeln!(text)?;
+    Ok(())
+}
+
+fn tables(text: &mut String, measured: &[&Measured]) -> Result<()> {
+    table(text, "Ratios", measured, Aim::ALL.map(Aim::title), |one, mode| {
+        Aim::ALL.map(|aim| aim.judge(one, mode).map_or_else(none, |judged| judged.text()))
+    })?;
+    table(text, "Longest stop, ms", measured, ["pyst", "floor", "PyStack", "py-spy", "austin"], |one, mode| {
+        let [pyst, pystack, pyspy, austin] = Kind::ALL.map(|kind| of_cell(one, mode, kind, |cell| cell.stop.spread()));
+        [pyst, of_stop(one, mode, |stop| stop.floor.spread()), pystack, pyspy, austin]
+    })?;
+    table(text, "Wall time, ms", measured, Kind::ALL.map(Kind::name), |one, mode| {
+        Kind::ALL.map(|kind| of_cell(one, mode, kind, |cell| cell.wall.spread()))
+    })?;
+    table(text, "CPU time, ms", measured, Kind::ALL.map(Kind::name), |one, mode| {
+        Kind::ALL.map(|kind| of_cell(one, mode, kind, |cell| cell.processor.spread()))
+    })?;
+    table(
+        text,
+        "Peak resident memory, MiB; of pyst's tools in turn",
+        measured,
+        Kind::ALL.map(Kind::name),
+        |one, mode| Kind::ALL.map(|kind| of_cell(one, mode, kind, |cell| peaks(cell, |peak| peak.resident))),
+    )?;
+    let columns = [
+        "read in the stop, KiB",
+        "of that kept",
+        "snapshot, KiB",
+        "printed, KiB",
+        "whole stop by its own clock, ms",
+        "that of the floor",
+        "anonymous memory of each tool, MiB",
+    ];
+    table(text, "pyst", measured, columns, |one, mode| {
+        let kib = |sample: &Sample| sample.median().map_or_else(none, |bytes| short(bytes / 1024.0));
+        [
+            of_stop(one, mode, |stop| kib(&stop.read)),
+            of_stop(one, mode, |stop| kib(&stop.kept)),
+            of_stop(one, mode, |stop| kib(&stop.size)),
+            of_cell(one, mode, Kind::Pyst, |cell| short(cell.printed as f64 / 1024.0)),
+            of_stop(one, mode, |stop| stop.own.spread()),
+            of_stop(one, mode, |stop| stop.floor_own.spread()),
+            of_cell(one, mode, Kind::Pyst, |cell| peaks(cell, |peak| peak.anonymous)),
+        ]
+    })
+}
+
+/// A table with a row for each target and mode.
+fn table<const N: usize>(
+    text: &mut String,
+    title: &str,
+    measured: &[&Measured],
+    columns: [&str; N],
+    cells: impl Fn(&Measured, Mode) -> [String; N],
+) -> Result<()> {
+    writeln!(text, "{title}:\n")?;
+    row(text, ["target", ""].into_iter().chain(columns))?;
+    rule(text, N + 2)?;
+    for one in measured {
+        for mode in Mode::ALL {
+            row(text, [one.target.clone(), mode.name().to_owned()].into_iter().chain(cells(one, mode)))?;
+        }
+    }
+    writeln!(text)?;
+    Ok(())
+}
+
+fn of_cell(one: &Measured, mode: Mode, kind: Kind, show: impl Fn(&Cell) -> String) -> String {
+    one.cells.get(&(mode, kind)).map_or_else(none, show)
+}
+
+fn of_stop(one: &Measured, mode: Mode, show: impl Fn(&super::results::Stop) -> String) -> String {
+    one.stops.get(&mode).map_or_else(none, show)
+}
+
+fn peaks(cell: &Cell, of: fn(&super::measure::Peak) -> u64) -> String {
+    let mib: Vec<String> = cell.peaks.iter().map(|peak| short(of(peak) as f64 / f64::from(1 << 20))).collect();
+    if mib.is_empty() { none() } else { mib.join(" ") }
+}
+
+fn growth(text: &mut String, grown: &[Grown]) -> Result<()> {
+    if grown.is_empty() {
+        return Ok(());
+    }
+    writeln!(text, "### Growth\n")?;
+    let columns = [
+        "Python",
+        "target",
+        "",
+        "stop ms",
+        "floor ms",
+        "stop µs each",
+        "wall ms",
+        "wall µs each",
+        "kept KiB",
+        "most memory of a tool, MiB",
+        "bytes of it each",
+        "",
+    ];
+    row(text, columns)?;
+    rule(text, columns.len())?;
+    for one in grown {
+        let each = |sample: &Sample| sample.median().map_or_else(none, |ms| short(ms * 1e3 / one.units));
+        let median = |sample: &Sample| sample.median().map_or_else(none, short);
+        row(
+            text,
+            [
+                one.interpreter.clone(),
+                one.target.clone(),
+                one.mode.map_or("", Mode::name).to_owned(),
+                median(&one.stop),
+                median(&one.floor),
+                each(&one.stop),
+                median(&one.wall),
+                each(&one.wall),
+                one.kept.median().map_or_else(none, |bytes| short(bytes / 1024.0)),
+                short(one.memory / f64::from(1 << 20)),
+                short(one.memory / one.units),
+                one.failure.clone().unwrap_or_default(),
+            ],
+        )?;
+    }
+    writeln!(text)?;
+    Ok(())
+}
+
+/// What the tools did not do.
+fn shortcomings(text: &mut String, measured: &[Measured]) -> Result<()> {
+    writeln!(text, "### What a tool did not show\n")?;
+    row(text, ["Python", "target", "tool", "", "what is missing"])?;
+    rule(text, 5)?;
+    for one in measured {
+        for ((mode, kind), cell) in &one.cells {
+            let failed = cell.failures.as_ref().map(|(first, runs)| format!("failed {runs} times: {first}"));
+            let all: Vec<String> = cell.missing.clone().into_iter().chain(failed).collect();
+            if !all.is_empty() {
+                row(text, [&one.interpreter, &one.target, kind.name(), mode.name(), &all.join("; ")])?;
+            }
+        }
+        for what in &one.left_stopped {
+            row(text, [&one.interpreter, &one.target, what, "", "it left the target stopped"])?;
+        }
+    }
+    Ok(())
+}
+
+fn row(text: &mut String, cells: impl IntoIterator<Item = impl AsRef<str>>) -> Result<()> {
+    for cell in cells {
+        write!(text, "| {} ", cell.as_ref())?;
+    }
+    writeln!(text, "|")?;
+    Ok(())
+}
+
+fn rule(text: &mut String, columns: usize) -> Result<()> {
+    writeln!(text, "{}|", "|---".repeat(columns))?;
+    Ok(())
+}
+
+fn none() -> String {
+    "–".to_owned()
+}
