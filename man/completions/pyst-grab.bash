@@ -23,7 +23,7 @@ _pyst__grab() {
 
     case "${cmd}" in
         pyst__grab)
-            opts="-o -v -h -V --pid --core --python-only --no-source --debug-info --locals --locals-limit --exhaustive --stop-limit --lib-search-path --lib-search-root --debug-dir --output --force --verbose --help --version"
+            opts="-o -v -h -V --pid --core --children --count --interval --python-only --no-source --debug-info --locals --locals-limit --exhaustive --stop-limit --lib-search-path --lib-search-root --debug-dir --output --force --verbose --help --version"
             if [[ ${cur} == -* || ${COMP_CWORD} -eq 1 ]] ; then
                 COMPREPLY=( $(compgen -W "${opts}" -- "${cur}") )
                 return 0
@@ -34,6 +34,14 @@ _pyst__grab() {
                     return 0
                     ;;
                 --core)
+                    COMPREPLY=($(compgen -f "${cur}"))
+                    return 0
+                    ;;
+                --count)
+                    COMPREPLY=($(compgen -f "${cur}"))
+                    return 0
+                    ;;
+                --interval)
                     COMPREPLY=($(compgen -f "${cur}"))
                     return 0
                     ;;

@@ -5,7 +5,7 @@ mod args;
 pub use args::{Args, Color, Format};
 
 use anyhow::Context;
-use pyst_cli::{Exit, Outcome, Output, OutputArgs, say, snapshots};
+use pyst_cli::{Exit, Outcome, Output, OutputArgs, is_one_of_several, process_of_several, say, snapshots};
 use pyst_report::json::{self, Layout};
 use pyst_report::{Report, schema, text};
 use std::env;
@@ -29,7 +29,8 @@ pub fn run(args: &Args) -> anyhow::Result<Exit> {
     let mut snapshots = snapshots(input).peekable();
     let mut index = 0;
     while let Some(snapshot) = snapshots.next() {
-        let several = index > 0 || snapshots.peek().is_some();
+        // Where it says itself that others follow, those may not have been taken yet.
+        let several = index > 0 || is_one_of_several(&snapshot) || snapshots.peek().is_some();
         let report = Report::of_snapshot(&snapshot);
         let diagnostics = report.wire_diagnostics();
         outcome.add(diagnostics.iter().map(|(_, diagnostic)| diagnostic));
@@ -45,7 +46,7 @@ pub fn run(args: &Args) -> anyhow::Result<Exit> {
             // A stream may go on for as long as its process lives.
             out.flush().context("cannot write the report")?;
         }
-        say(&diagnostics, args.verbose);
+        say(&diagnostics, process_of_several(&snapshot), args.verbose);
         index += 1;
     }
     out.finish()?;

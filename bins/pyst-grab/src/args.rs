@@ -5,6 +5,7 @@ use pyst_capture::Target;
 use pyst_cli::{SearchArgs, SnapshotOutputArgs, UsageError};
 use std::ffi::OsString;
 use std::path::PathBuf;
+use std::time::Duration;
 
 /// Takes a snapshot of a process or a core file
 ///
@@ -33,6 +34,25 @@ pub struct Args {
     /// Capture from this core file, whatever its name
     #[arg(long, value_name = "FILE")]
     pub core: Option<PathBuf>,
+
+    /// Capture all processes that descend from this one, too
+    ///
+    /// Parents come first. What is born after they were listed is not among them. Each has a snapshot of its own; one that
+    /// cannot be captured has one that says why, and does not cost the others.
+    #[arg(long, conflicts_with = "core")]
+    pub children: bool,
+
+    /// Capture N times
+    ///
+    /// Each snapshot is written as soon as it is taken. Ctrl-C ends it between two, and what was taken is kept; so it is when
+    /// the process exits in between. Both make the result partial.
+    #[arg(long, value_name = "N", default_value_t = 1, hide_default_value = true)]
+    #[arg(value_parser = clap::value_parser!(u64).range(1..), conflicts_with = "core")]
+    pub count: u64,
+
+    /// Begin every S seconds; fractions are fine [default: 1]
+    #[arg(long, value_name = "S", requires = "count", value_parser = seconds)]
+    pub interval: Option<Duration>,
 
     /// Leave out stacks and native frames
     #[arg(long)]
@@ -99,6 +119,15 @@ fn bytes(text: &str) -> Result<u64, String> {
     number.filter(|number| *number <= LARGEST).ok_or_else(|| "a number of bytes up to 256M is wanted".to_owned())
 }
 
+/// A number of seconds: `0.25`.
+fn seconds(text: &str) -> Result<Duration, String> {
+    /// A year.
+    const LONGEST: f64 = 31_536_000.0;
+    let number = text.parse::<f64>().ok().filter(|number| (0.0..=LONGEST).contains(number));
+    let duration = number.and_then(|number| Duration::try_from_secs_f64(number).ok());
+    duration.ok_or_else(|| "a number of seconds is wanted".to_owned())
+}
+
 const NOTHING: &str = "nothing to capture: give a process id or a core file";
 
 impl Args {
@@ -107,6 +136,17 @@ impl Args {
     /// # Errors
     /// Nothing, too much, or something ambiguous was named.
     pub fn target(&self) -> Result<Target, UsageError> {
+        let target = self.named()?;
+        let of_process = [("--children", self.children), ("--count", self.count > 1)];
+        match of_process.into_iter().find(|(_, given)| *given) {
+            Some((option, _)) if !matches!(target, Target::Live(_)) => {
+                Err(UsageError(format!("{option} is for processes, and a core file is captured")))
+            }
+            _ => Ok(target),
+        }
+    }
+
+    fn named(&self) -> Result<Target, UsageError> {
         let usage = |message: String| Err(UsageError(message));
         if let Some(pid) = self.pid {
             return Ok(Target::Live(pid));
@@ -164,6 +204,23 @@ mod tests {
     fn limits_are_bytes() {
         assert_eq!(["0", "12", "3k", "4M"].map(|text| bytes(text).unwrap()), [0, 12, 3072, 4 << 20]);
         assert!(["", "M", "-1", "1G", "257M", "99999999999999999999M", "é"].iter().all(|text| bytes(text).is_err()));
+    }
+
+    #[test]
+    fn intervals_are_seconds() {
+        let milliseconds = |text| seconds(text).unwrap().as_millis();
+        assert_eq!(["0", "0.25", "3", "1e1"].map(milliseconds), [0, 250, 3000, 10_000]);
+        assert!(["", "-1", "nan", "inf", "1s", "1e99"].iter().all(|text| seconds(text).is_err()));
+    }
+
+    #[test]
+    fn a_core_file_has_no_children_and_does_not_change() {
+        assert!(target(&["--children", "./core"]).is_err());
+        assert!(target(&["--count", "2", "./core"]).is_err());
+        assert!(target(&["--count", "2", "--interval", "0.5", "--children", "7"]).is_ok());
+        for wrong in [&["--interval", "1", "7"][..], &["--count", "0", "7"], &["--core", "c", "--children"]] {
+            assert!(Args::try_parse_from(["pyst-grab"].iter().chain(wrong)).is_err(), "{wrong:?}");
+        }
     }
 
     #[test]

@@ -58,6 +58,16 @@ pub enum CaptureError {
         /// The process.
         pid: u32,
     },
+    /// It exited between two captures.
+    #[error("process {pid} has exited: {taken} of {count} captures were made before, and are kept")]
+    ExitedBetween {
+        /// The process.
+        pid: u32,
+        /// How often it was captured.
+        taken: u64,
+        /// How often it should have been.
+        count: u64,
+    },
     /// `/proc` hides it.
     #[error("process {pid} is another user's, and hidden from this one: /proc is mounted with {option}: {remedy}")]
     Hidden {
@@ -293,7 +303,7 @@ impl CaptureError {
             CaptureError::NotALeader { .. } => "not-a-process",
             CaptureError::Zombie { .. } => "zombie",
             CaptureError::KernelThread { .. } => "kernel-thread",
-            CaptureError::Exited { .. } => "process-exited",
+            CaptureError::Exited { .. } | CaptureError::ExitedBetween { .. } => "process-exited",
             CaptureError::Replaced { .. } => "process-replaced",
             CaptureError::Hidden { .. } => "hidden",
             CaptureError::NoProc => "no-proc",

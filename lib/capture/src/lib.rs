@@ -17,14 +17,16 @@ mod modules;
 mod registers;
 mod source;
 mod sys;
+mod tree;
 
 pub use error::CaptureError;
+pub use tree::Member;
 
 use modules::LoadedModules;
 use pyst_elf::Search;
 use pyst_memory::Memory;
 use pyst_snapshot::Snapshot;
-use pyst_snapshot::payload::{Capture, CaptureOption, Diagnostics, Map, Runtime, Stage};
+use pyst_snapshot::payload::{Capture, CaptureOption, Diagnostic, Diagnostics, Map, Runtime, Stage};
 use std::path::PathBuf;
 use std::sync::Arc;
 use std::time::{Duration, SystemTime, UNIX_EPOCH};
@@ -60,6 +62,10 @@ pub struct Options {
     pub exhaustive: bool,
     /// Where files are looked for that are not where they were.
     pub search: Arc<Search>,
+    /// The snapshots of the stream that this one goes into are those of a process and of what descends from it.
+    pub children: bool,
+    /// How many captures of the same go into that stream.
+    pub count: u64,
     /// How long a process may be stopped. What is not done by then is missing, and reported.
     pub stop_limit: Duration,
 }
@@ -74,6 +80,8 @@ impl Default for Options {
             locals: None,
             exhaustive: false,
             search: Arc::default(),
+            children: false,
+            count: 1,
             stop_limit: Duration::from_millis(100),
         }
     }
@@ -100,10 +108,10 @@ pub fn capture(target: Target, options: &Options) -> Result<Captured, CaptureErr
 
 /// A well-formed snapshot that says nothing but why there is none.
 #[must_use]
-pub fn failed_snapshot(error: &CaptureError, options: &Options) -> Snapshot {
+pub fn failed_snapshot(reason: Diagnostic, options: &Options) -> Snapshot {
     let mut snapshot = Snapshot::default();
     let capture = Capture { captured_at_ns: nanoseconds(SystemTime::now()), ..capture_section(options) };
-    let diagnostics = Diagnostics { stage: Stage::GRAB, items: vec![error.diagnostic()] };
+    let diagnostics = Diagnostics { stage: Stage::GRAB, items: vec![reason] };
     // Both are a few hundred bytes; they fit.
     let _ = snapshot.append(&capture).and_then(|()| snapshot.append(&diagnostics));
     snapshot
@@ -123,6 +131,8 @@ fn capture_section(options: &Options) -> Capture {
         given("no-source", !options.source, "true"),
         given("debug-info", options.debug_info, "true"),
         given("exhaustive", options.exhaustive, "true"),
+        given("children", options.children, "true"),
+        given("count", options.count > 1, &options.count.to_string()),
         given("locals", options.locals.is_some(), "true"),
         given("locals-limit", options.locals.is_some(), &options.locals.unwrap_or_default().to_string()),
     ];
@@ -191,7 +201,7 @@ mod tests {
     #[test]
     fn a_failure_is_a_snapshot_that_says_why() {
         let error = CaptureError::NoSuchProcess { pid: 7 };
-        let snapshot = failed_snapshot(&error, &Options::default());
+        let snapshot = failed_snapshot(error.diagnostic(), &Options::default());
         let diagnostics: Diagnostics = snapshot.get().unwrap().unwrap();
         assert_eq!(diagnostics.items.first().unwrap().code, "no-such-process");
         assert!(!snapshot.get::<Capture>().unwrap().unwrap().complete);

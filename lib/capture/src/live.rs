@@ -8,7 +8,7 @@ mod locals;
 mod look;
 pub(crate) mod maps;
 mod memory;
-mod procfs;
+pub(crate) mod procfs;
 mod refusal;
 mod resident;
 mod sockets;
@@ -26,8 +26,9 @@ use nix::errno::Errno;
 use nix::sys::signal::{SigSet, SigmaskHow, Signal};
 use procfs::Proc;
 use pyst_memory::Image;
-use pyst_snapshot::payload::{Arch, Blocking, Capture, CaptureSource, Diagnostic, Severity, Thread};
+use pyst_snapshot::payload::{Arch, Blocking, Capture, CaptureSource, Diagnostic, Process, Severity, Thread};
 use pyst_snapshot::{Snapshot, Tid};
+pub(crate) use refusal::check_proc;
 use std::fs::File;
 use std::sync::Arc;
 use std::sync::mpsc::{self, RecvTimeoutError, Sender};
@@ -134,6 +135,12 @@ fn look_and_take(pid: u32, options: &Options) -> Result<(Look, Taken), CaptureEr
         }
     }
     Err(CaptureError::Replaced { pid })
+}
+
+/// What can be told of a process that could not be captured.
+pub(crate) fn described(pid: u32) -> Option<Process> {
+    let proc = Proc::of(pid);
+    Some(look::process(pid, &proc, &proc.stat()?, &proc.status()?))
 }
 
 /// The threads with the leader in front. Thread ids wrap around, so a thread that is about to exit may have a lower one.

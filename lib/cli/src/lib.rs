@@ -9,6 +9,7 @@
 
 mod exit;
 mod input;
+mod interrupt;
 mod main_loop;
 mod memory;
 mod new_file;
@@ -20,10 +21,11 @@ mod usage;
 
 pub use exit::{Exit, Outcome};
 pub use input::{Input, InputError};
+pub use interrupt::Interrupt;
 pub use main_loop::run_main;
 pub use output::{Output, OutputArgs, OutputError, SnapshotOutputArgs, is_broken_pipe};
 pub use search::SearchArgs;
-pub use speech::{diagnostics_of, say, speaks_here};
+pub use speech::{diagnostics_of, is_one_of_several, process_of_several, say, speaks_here};
 pub use stage::{StageInput, run_stage, snapshots};
 pub use usage::UsageError;
 

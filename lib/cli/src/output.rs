@@ -125,6 +125,14 @@ fn is_descriptor(path: &Path) -> bool {
 }
 
 impl Output {
+    /// Leaves a file as it was before; what is written in place, or to standard output, has been.
+    ///
+    /// # Errors
+    /// The last bytes cannot be written.
+    pub fn abandon(self) -> Result<(), OutputError> {
+        if let Output::New(..) = self { Ok(()) } else { self.finish() }
+    }
+
     /// Flushes, and gives a file its name.
     ///
     /// # Errors

@@ -1,7 +1,7 @@
 //! Who says what went wrong, and how.
 
 use nix::sys::stat::{SFlag, fstat};
-use pyst_snapshot::payload::{Diagnostic, Diagnostics, Severity, Stage};
+use pyst_snapshot::payload::{Capture, Diagnostic, Diagnostics, Process, Severity, Stage};
 use pyst_snapshot::{Safe, Snapshot, Tid};
 use std::collections::HashMap;
 use std::io::{Write, stderr, stdout};
@@ -43,10 +43,25 @@ pub fn diagnostics_of(snapshot: &Snapshot) -> Vec<(Stage, Diagnostic)> {
     all
 }
 
-/// Prints diagnostics to standard error, one line each, each once. Those that only inform are left out unless `verbose`.
-pub fn say(diagnostics: &[(Stage, Diagnostic)], verbose: bool) {
+/// Whether others go with a snapshot in its stream, by what it says itself.
+#[must_use]
+pub fn is_one_of_several(snapshot: &Snapshot) -> bool {
+    matches!(snapshot.get::<Capture>(), Ok(Some(capture)) if capture.is_one_of_several())
+}
+
+/// The process that a snapshot is of, where it is one of several.
+#[must_use]
+pub fn process_of_several(snapshot: &Snapshot) -> Option<u32> {
+    let Ok(Some(capture)) = snapshot.get::<Capture>() else { return None };
+    let Ok(Some(process)) = snapshot.get::<Process>() else { return None };
+    capture.has_children().then_some(process.pid)
+}
+
+/// Prints diagnostics to standard error, one line each, each once; with the process that they are about, where there are
+/// several. Those that only inform are left out unless `verbose`.
+pub fn say(diagnostics: &[(Stage, Diagnostic)], process: Option<u32>, verbose: bool) {
     let mut err = stderr().lock();
-    for line in lines(diagnostics, verbose) {
+    for line in lines(diagnostics, process, verbose) {
         // Nothing useful can be done when standard error is gone.
         let _ = writeln!(err, "{line}");
     }
@@ -54,7 +69,7 @@ pub fn say(diagnostics: &[(Stage, Diagnostic)], verbose: bool) {
 
 /// One line a message, named after the tool that found it first: what is wrong with a section, each stage that reads it finds.
 /// Threads that have the same to say share a line.
-fn lines(diagnostics: &[(Stage, Diagnostic)], verbose: bool) -> Vec<String> {
+fn lines(diagnostics: &[(Stage, Diagnostic)], process: Option<u32>, verbose: bool) -> Vec<String> {
     let mut index = HashMap::new();
     let mut said: Vec<Said<'_>> = Vec::new();
     for (stage, diagnostic) in diagnostics {
@@ -76,7 +91,9 @@ fn lines(diagnostics: &[(Stage, Diagnostic)], verbose: bool) -> Vec<String> {
         let count = alike.entry((stage, code)).or_default();
         *count += 1;
         if verbose || *count <= MAX_ALIKE {
-            lines.push(format!("{}: {}{}", speaker(stage), about(tids), Safe(message)));
+            let named = process.map(|pid| format!("process {pid}")).filter(|named| !message.contains(named));
+            let process = named.map_or(String::new(), |named| format!("{named}: "));
+            lines.push(format!("{}: {process}{}{}", speaker(stage), about(tids), Safe(message)));
         }
     }
     let mut rest: Vec<_> = alike.into_iter().filter(|(_, count)| !verbose && *count > MAX_ALIKE).collect();
@@ -133,8 +150,15 @@ mod tests {
             "pyst: cut\\x1b[2J off\\n",
             "pyst-unwind: no stack",
         ];
-        assert_eq!(lines(&all, false), expected);
-        assert_eq!(lines(&all, true).len(), 4);
+        assert_eq!(lines(&all, None, false), expected);
+        assert_eq!(lines(&all, None, true).len(), 4);
+    }
+
+    #[test]
+    fn of_several_processes_the_one_is_named_that_it_is_about() {
+        let all =
+            ["no stack", "process 7 has no stack"].map(|said| (Stage::PY, Diagnostic::new(Severity::LOSS, "x", said)));
+        assert_eq!(lines(&all, Some(7), false), ["pyst-py: process 7: no stack", "pyst-py: process 7 has no stack"]);
     }
 
     #[test]
@@ -149,7 +173,7 @@ mod tests {
             "pyst-unwind: the rest",
             "pyst-py: 37 more like that (lost): --verbose or pyst-fmt --format json has them",
         ];
-        assert_eq!(lines(&all, false), expected);
-        assert_eq!(lines(&all, true).len(), 41);
+        assert_eq!(lines(&all, None, false), expected);
+        assert_eq!(lines(&all, None, true).len(), 41);
     }
 }

@@ -3,12 +3,12 @@
 use crate::exit::{Exit, Outcome};
 use crate::input::{Input, InputError};
 use crate::output::OutputArgs;
-use crate::speech::{diagnostics_of, say, speaks_here};
+use crate::speech::{diagnostics_of, process_of_several, say, speaks_here};
 use anyhow::Context;
 use clap::Args;
 use pyst_snapshot::payload::{Diagnostic, Diagnostics, Severity, Stage};
 use pyst_snapshot::{Payload, Snapshot, StreamError, StreamReader, WireError, write_snapshot};
-use std::io::Read;
+use std::io::{Read, Write};
 use std::path::PathBuf;
 
 /// The input of a stage.
@@ -51,11 +51,12 @@ pub fn run_stage(
             let items = apply(&mut snapshot);
             add_diagnostics(stage, items, &mut snapshot)?;
         }
-        write_snapshot(&snapshot, &mut out).with_context(|| output.cannot_write())?;
+        // The next one may be taken minutes later.
+        write_snapshot(&snapshot, &mut out).and_then(|()| out.flush()).with_context(|| output.cannot_write())?;
         let all = diagnostics_of(&snapshot);
         outcome.add(all.iter().map(|(_, diagnostic)| diagnostic));
         if verbose || speaks_here(output.path()) {
-            say(&all, verbose);
+            say(&all, process_of_several(&snapshot), verbose);
         }
     }
     out.finish()?;

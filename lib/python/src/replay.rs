@@ -87,7 +87,9 @@ pub fn no_python(capture: &Capture, runtime: &Runtime) -> Diagnostic {
         " If it is a Python process all the same, pyst-grab --exhaustive searches the rest of its memory."
     };
     let message = format!("No Python runtime was found in the process: {tried}. {advice}{exhaustive}");
-    Diagnostic::new(missing_python(capture), "no-python", message)
+    // In a tree of processes some are tools that Python started, or what started it.
+    let severity = if capture.has_children() { Severity::INFO } else { missing_python(capture) };
+    Diagnostic::new(severity, "no-python", message)
 }
 
 fn phase(phase: RuntimePhase) -> Option<Diagnostic> {

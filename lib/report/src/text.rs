@@ -20,7 +20,7 @@ use crate::kernel;
 use crate::model::{Frame, NativeFrame, PythonFrame, PythonState, Report, Thread};
 use paint::Paint;
 use pyst_snapshot::Safe;
-use pyst_snapshot::payload::{Attachment, FrameChainEnd, GilState};
+use pyst_snapshot::payload::{Attachment, FrameChainEnd, GilState, Severity};
 use std::collections::{BTreeMap, BTreeSet};
 use std::io::{self, Write};
 
@@ -47,6 +47,9 @@ pub fn write(report: &Report, options: &Options, out: &mut impl Write) -> io::Re
     let paint = Paint { color: options.color };
     write_separator(report, options, &paint, out)?;
     core::write(report, &paint, out)?;
+    if options.snapshot.is_some() && report.threads.is_empty() {
+        write_failure(report, out)?;
+    }
     if report.python.is_none() && report.python_was_sought {
         writeln!(out, "No Python interpreter was found in this process.\n")?;
     }
@@ -78,6 +81,12 @@ fn write_separator(report: &Report, options: &Options, paint: &Paint, out: &mut 
         None => format!("Snapshot {number}"),
     };
     writeln!(out, "{}\n", paint.header(line))
+}
+
+/// Says below the heading of a process that nothing follows. Why, standard error has in full.
+fn write_failure(report: &Report, out: &mut impl Write) -> io::Result<()> {
+    let failure = report.diagnostics.iter().find(|diagnostic| diagnostic.severity.0 == Severity::FAILURE);
+    failure.map_or(Ok(()), |failure| writeln!(out, "Not captured ({}).", Safe(&failure.code)))
 }
 
 /// A thread is shown when it crashed or is one of Python's. Where no Python frames are known, each may be what the reader

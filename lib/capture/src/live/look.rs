@@ -168,7 +168,8 @@ pub(crate) fn thread(leader: &Proc, tid: u32) -> Option<Thread> {
     })
 }
 
-fn process(pid: u32, proc: &Proc, stat: &Stat, status: &Status) -> Process {
+/// What `/proc` says of a process.
+pub(crate) fn process(pid: u32, proc: &Proc, stat: &Stat, status: &Status) -> Process {
     Process {
         pid,
         namespace_pids: status.namespace_pids.iter().skip(1).copied().collect(),

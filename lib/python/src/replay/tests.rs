@@ -52,7 +52,15 @@ fn a_runtime_that_shuts_down_is_a_warning() {
 #[test]
 fn no_python_is_a_failure_only_for_those_who_asked_for_nothing_else() {
     let runtime = Runtime { found: None, tried: vec!["nothing in /usr/bin/cat".to_owned()] };
-    for (capture, severity) in [(Capture::default(), Severity::INFO), (python_only(), Severity::FAILURE)] {
+    let children = pyst_snapshot::payload::CaptureOption { name: "children".to_owned(), value: "true".to_owned() };
+    let of_tree = Capture { options: [python_only().options, vec![children]].concat(), ..python_only() };
+    let cases = [
+        (Capture::default(), Severity::INFO),
+        (python_only(), Severity::FAILURE),
+        // Something else is asked for, too: whatever Python there is among them.
+        (of_tree, Severity::INFO),
+    ];
+    for (capture, severity) in cases {
         let mut snapshot = Snapshot::default();
         snapshot.append(&capture).unwrap();
         snapshot.append(&runtime).unwrap();

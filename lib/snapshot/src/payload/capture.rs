@@ -102,6 +102,18 @@ impl CaptureV1 {
         self.option("python-only") == Some("true")
     }
 
+    /// Whether this is one of a process and those that descend from it, which follow each other in a stream.
+    #[must_use]
+    pub fn has_children(&self) -> bool {
+        self.option("children") == Some("true")
+    }
+
+    /// Whether other snapshots go with this one in its stream: of other processes, or of other times.
+    #[must_use]
+    pub fn is_one_of_several(&self) -> bool {
+        self.has_children() || self.option("count").is_some()
+    }
+
     /// How many bytes may be read for arguments and locals, if they were asked for.
     #[must_use]
     pub fn locals(&self) -> Option<u64> {

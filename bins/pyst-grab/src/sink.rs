@@ -1,0 +1,64 @@
+//! Where snapshots go, one after the other, each as soon as it is taken; and what is said of them.
+
+use crate::args::Args;
+use crate::describe::describe;
+use anyhow::Context;
+use pyst_cli::{Exit, Outcome, Output, diagnostics_of, process_of_several, say, speaks_here};
+use pyst_snapshot::{Snapshot, write_snapshot};
+use std::io::Write;
+
+/// The stream that is being written.
+pub(crate) struct Sink<'a> {
+    args: &'a Args,
+    out: Output,
+    outcome: Outcome,
+    count: u64,
+}
+
+impl<'a> Sink<'a> {
+    /// Opens the output.
+    ///
+    /// # Errors
+    /// It cannot be written.
+    pub(crate) fn open(args: &'a Args) -> anyhow::Result<Sink<'a>> {
+        Ok(Sink { args, out: args.output.to.open()?, outcome: Outcome::default(), count: 0 })
+    }
+
+    /// Writes a snapshot, and says what is wrong with it if nobody after this tool will.
+    ///
+    /// # Errors
+    /// It cannot be written.
+    pub(crate) fn put(&mut self, snapshot: &Snapshot) -> anyhow::Result<()> {
+        let Sink { args, out, outcome, count } = self;
+        write_snapshot(snapshot, out).and_then(|()| out.flush()).with_context(|| args.output.to.cannot_write())?;
+        *count += 1;
+        let diagnostics = diagnostics_of(snapshot);
+        outcome.add(diagnostics.iter().map(|(_, diagnostic)| diagnostic));
+        if args.verbose {
+            describe(snapshot);
+        }
+        if args.verbose || speaks_here(args.output.to.path()) {
+            say(&diagnostics, process_of_several(snapshot), args.verbose);
+        }
+        Ok(())
+    }
+
+    /// How many snapshots were written.
+    pub(crate) fn count(&self) -> u64 {
+        self.count
+    }
+
+    /// Ends the stream. A file is for snapshots to keep: where there is none that is of use, an earlier one is left alone.
+    ///
+    /// # Errors
+    /// The last of it cannot be written.
+    pub(crate) fn finish(self) -> anyhow::Result<Exit> {
+        let exit = self.outcome.exit();
+        if exit == Exit::Failed {
+            self.out.abandon()?
+        } else {
+            self.out.finish()?
+        }
+        Ok(exit)
+    }
+}
