@@ -32,5 +32,6 @@ mod sizes;
 mod specification;
 mod streams;
 mod terminal;
+mod trees;
 mod values;
 mod waits;

@@ -14,7 +14,7 @@ use std::process::{Command, Stdio};
 use tempfile::TempDir;
 
 /// A user that is nobody's.
-const USER: [&str; 3] = ["--reuid=65534", "--regid=65534", "--clear-groups"];
+pub(crate) const USER: [&str; 3] = ["--reuid=65534", "--regid=65534", "--clear-groups"];
 
 const SLEEP: &str = "
 import threading, time
@@ -28,17 +28,17 @@ outer()
 ";
 
 /// A folder that any user may enter, with a pyst-grab that any user may run.
-struct Public(TempDir);
+pub(crate) struct Public(TempDir);
 
 impl Public {
-    fn new() -> Result<Public> {
+    pub(crate) fn new() -> Result<Public> {
         let folder = tempfile::tempdir()?;
         fs::set_permissions(folder.path(), fs::Permissions::from_mode(0o755))?;
         fs::copy(Tool::Grab.path(), folder.path().join("pyst-grab"))?;
         Ok(Public(folder))
     }
 
-    fn grab(&self) -> PathBuf {
+    pub(crate) fn grab(&self) -> PathBuf {
         self.0.path().join("pyst-grab")
     }
 
@@ -56,7 +56,7 @@ fn command(prefix: &[&str], last: String) -> Command {
     command
 }
 
-fn setpriv<'a>(options: &[&'a str]) -> Vec<&'a str> {
+pub(crate) fn setpriv<'a>(options: &[&'a str]) -> Vec<&'a str> {
     [&["setpriv"], options, &["--"]].concat()
 }
 
@@ -77,7 +77,7 @@ fn public_interpreter() -> Option<&'static Interpreter> {
 }
 
 /// What a scenario here needs.
-fn prepared(scenario: &Scenario) -> Option<(&'static Interpreter, Public)> {
+pub(crate) fn prepared(scenario: &Scenario) -> Option<(&'static Interpreter, Public)> {
     if !is_root() || !has_program("setpriv") || !has_program("unshare") {
         scenario.skip("all", "becoming another user needs root, setpriv and unshare");
         return None;

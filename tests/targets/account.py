@@ -73,8 +73,8 @@ def settle(others):
         time.sleep(0.1)
 
 
-def tell():
-    """Writes the account. The caller must block on the line that calls this."""
+def tell(name="account.json"):
+    """Writes the account, by default the one that the test waits for. The caller must block on the line that calls this."""
     me = threading.current_thread().ident
     natives = {thread.ident: thread for thread in threading.enumerate()}
     threads = []
@@ -90,4 +90,4 @@ def tell():
                 "frames": frames_from(speaker or frame, speaker),
             }
         )
-    write("account.json", json.dumps({"pid": os.getpid(), "version": sys.version.split()[0], "threads": threads}))
+    write(name, json.dumps({"pid": os.getpid(), "version": sys.version.split()[0], "threads": threads}))

@@ -69,7 +69,8 @@ pub(crate) fn finish(facts: Facts<'_>, options: &Options) -> Result<Snapshot, Ca
     let (modules, ids) = used.modules(&loaded.modules);
     if runtime.found.is_none() {
         diagnostics.extend(complaints_of_python(loaded));
-        if options.python_only {
+        // In a tree it is no failure, and what it is pyst-py says.
+        if options.python_only && !options.children {
             diagnostics.push(pyst_python::no_python(&capture, &runtime));
         }
     } else if !options.python_only {
