@@ -4,6 +4,7 @@
 mod outputs;
 mod processes;
 mod signals;
+mod stopped;
 mod trace;
 mod unchanged;
 

@@ -3,6 +3,7 @@
 mod careful;
 mod copy;
 mod files;
+mod late;
 mod leads;
 mod locals;
 mod look;
@@ -62,8 +63,10 @@ pub(crate) fn capture(pid: u32, options: &Options) -> Result<Snapshot, CaptureEr
     if pid == std::process::id() {
         return Err(CaptureError::Itself { pid });
     }
-    // The tracer is told of stops with this signal. Threads inherit the mask, so that none of them takes it away.
-    let mask = SigSet::from_iter([Signal::SIGCHLD]).thread_swap_mask(SigmaskHow::SIG_BLOCK);
+    // The tracer is told of stops with SIGCHLD. The others would stop this process (Ctrl-Z), and with it the target for as
+    // long. Threads inherit the mask, so that none of them takes one.
+    let blocked = [Signal::SIGCHLD, Signal::SIGTSTP, Signal::SIGTTIN, Signal::SIGTTOU];
+    let mask = SigSet::from_iter(blocked).thread_swap_mask(SigmaskHow::SIG_BLOCK);
     let result = capture_on_a_thread(pid, options);
     if let Ok(mask) = mask {
         let _ = mask.thread_set_mask();

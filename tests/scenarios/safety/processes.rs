@@ -12,16 +12,16 @@ use std::process::Command;
 use std::time::Duration;
 
 /// A process of an unusual kind, which counts what it does.
-struct Odd(Program);
+pub(super) struct Odd(Program);
 
 impl Odd {
-    fn start(kind: &[&str]) -> Result<Odd> {
+    pub(super) fn start(kind: &[&str]) -> Result<Odd> {
         let folder = tempfile::tempdir()?;
         let program = build("gcc", "odd.c", &["-O0", "-g", "-pthread"], folder.path())?;
         Ok(Odd(Program::start(Command::new(program).args(kind), folder)?.context("the program ended at once")?))
     }
 
-    fn pid(&self) -> u32 {
+    pub(super) fn pid(&self) -> u32 {
         self.0.pid()
     }
 
@@ -31,7 +31,7 @@ impl Odd {
     }
 
     /// It goes on.
-    fn is_unharmed(&self) -> Result<()> {
+    pub(super) fn is_unharmed(&self) -> Result<()> {
         untraced(self.pid())?;
         let before = self.count()?;
         wait_until("the program to go on", 20, || (self.count().ok()? > before + 3).then_some(()))

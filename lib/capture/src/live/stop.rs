@@ -11,6 +11,7 @@
 
 use super::LIVE_ARCH;
 use super::copy::Copy;
+use super::late;
 use super::leads::leads;
 use super::locals::Locals;
 use super::maps;
@@ -273,13 +274,9 @@ fn diagnose(traced: &[Traced], late: usize, complete: bool, limit: Duration) -> 
     let mut diagnostics = Vec::with_capacity(late);
     for traced in traced.iter().filter(|t| matches!(t.state, State::Seized | State::Interrupted | State::Late)) {
         let tid = traced.thread.tid;
-        let why = match traced.thread.state {
-            Some(b'D') => "uninterruptible sleep (state D), as in waiting for a vforked child or for a device",
-            _ => "perhaps frozen by a cgroup (a paused container), or starved of a processor",
-        };
+        let why = late::why(tid);
         // Without the thread's id, so that threads share the message.
-        let message =
-            format!("not stopped in time ({why}), so that registers and native frames are missing: try again");
+        let message = format!("not stopped in time, so that registers and native frames are missing: {why}");
         diagnostics.push(Diagnostic::new(Severity::LOSS, "thread-not-stopped", message).on(tid));
     }
     if !complete {
