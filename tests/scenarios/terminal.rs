@@ -150,3 +150,65 @@ fn a_closed_pipe_ends_quietly() {
     });
     scenario.finish();
 }
+
+/// What a terminal got is erased: nothing of it is left when the tool ends.
+fn is_erased(shown: &str) -> bool {
+    shown.ends_with("\r\x1b[K")
+}
+
+#[test]
+fn what_takes_long_is_said_on_one_line_of_a_terminal_that_is_erased() {
+    let scenario = Scenario::new("progress");
+    if !has_program("script") {
+        return scenario.skip("all", "script is not installed");
+    }
+    let interpreter = &representatives()[0];
+    let target = Target::start(interpreter, "five_frames.py", &[]).unwrap();
+    let folder = tempfile::tempdir().unwrap();
+    let file = folder.path().join("a.pyst").display().to_string();
+    let grab = Tool::Grab.path().display().to_string();
+    scenario.on("a quick capture", || {
+        let (status, shown) = on_a_terminal(&format!("{grab} -o {file} {}", target.pid()))?;
+        ensure!(status == Some(0) && shown.is_empty(), "{status:?} {shown:?}");
+        Ok(())
+    });
+    scenario.on("captures for some seconds", || {
+        let line = format!("{grab} --count 4 --interval 0.6 -o {file} {}", target.pid());
+        let (status, shown) = on_a_terminal(&line)?;
+        ensure!(status == Some(0), "{status:?} {shown:?}");
+        ensure!(shown.contains("\rpyst-grab: capture 2 of 4 is made, next in 1 s\x1b[K"), "{shown:?}");
+        ensure!(!shown.contains('\n') && is_erased(&shown), "more than a line: {shown:?}");
+        Ok(())
+    });
+    scenario.on("the same into a pipe", || {
+        let line = format!("{grab} --count 4 --interval 0.6 {} | cat >{file}", target.pid());
+        let (status, shown) = on_a_terminal(&line)?;
+        ensure!(status == Some(0) && shown.is_empty(), "{status:?} {shown:?}");
+        Ok(())
+    });
+    scenario.on("the same without a terminal", || {
+        let mut command = pyst_tests::tool(Tool::Grab);
+        command.args(["--count", "4", "--interval", "0.6", "-o", &file, &target.pid().to_string()]);
+        let output = run(&mut command)?.expect_status(0)?;
+        ensure!(output.stderr.is_empty(), "{}", output.stderr);
+        Ok(())
+    });
+    if !has_program("strace") {
+        scenario.skip("pyst-unwind", "strace is not installed");
+        return scenario.finish();
+    }
+    scenario.on("pyst-unwind", || {
+        // As if a file lay on a slow disk.
+        let exe = std::fs::canonicalize(interpreter.host_exe())?.display().to_string();
+        let line = format!(
+            "strace -f -o /dev/null -P {exe} -e inject=openat:delay_enter=1500000:when=1 {} {file} -o {file}.unwound",
+            Tool::Unwind.path().display()
+        );
+        let (status, shown) = on_a_terminal(&line)?;
+        ensure!(status == Some(0), "{status:?} {shown:?}");
+        let said = format!("\rpyst-unwind: native frames of process {}…\x1b[K", target.pid());
+        ensure!(shown.contains(&said) && !shown.contains('\n') && is_erased(&shown), "{shown:?}");
+        Ok(())
+    });
+    scenario.finish();
+}

@@ -9,7 +9,7 @@ pub use args::Args;
 
 use pace::Pace;
 use pyst_capture::{CaptureError, Member, Options, failed_snapshot};
-use pyst_cli::{Exit, SearchArgs};
+use pyst_cli::{Exit, Progress, SearchArgs};
 use pyst_elf::{Search, split_list};
 use pyst_snapshot::payload::{Diagnostic, Severity};
 use sink::Sink;
@@ -24,15 +24,17 @@ pub fn run(args: &Args) -> anyhow::Result<Exit> {
     args.output.refuse_terminal()?;
     let root = Member::of(args.target()?);
     let options = options(args);
-    let mut sink = Sink::open(args)?;
+    let progress = Progress::of("pyst-grab");
+    let mut sink = Sink::open(args, &progress)?;
     let mut pace = Pace::new(args.count, args.interval, args.children);
-    while pace.next_round() {
+    while pace.next_round(&progress) {
         let members = if args.children { root.with_descendants() } else { vec![root.clone()] };
         let mut is_root_captured = false;
         for (index, member) in members.iter().enumerate() {
             if pace.interrupted().is_some() {
                 break;
             }
+            progress.say(|| doing(member, index, members.len(), &pace, &options));
             let captured = member.capture(&options);
             is_root_captured |= index == 0 && captured.is_ok();
             let snapshot = captured.unwrap_or_else(|error| member.failed(reason(error, member, &pace), &options));
@@ -46,6 +48,15 @@ pub fn run(args: &Args) -> anyhow::Result<Exit> {
         sink.put(&failed_snapshot(interrupted(signal, &sink), &options))?;
     }
     sink.finish()
+}
+
+/// What is going on.
+fn doing(member: &Member, index: usize, members: usize, pace: &Pace, options: &Options) -> String {
+    let round =
+        if pace.count() > 1 { format!("capture {} of {}: ", pace.begun(), pace.count()) } else { String::new() };
+    let place = if members > 1 { format!(" ({} of {members})", index + 1) } else { String::new() };
+    let how = if options.exhaustive { ", all of its memory" } else { "" };
+    format!("{round}{}{place}{how}", member.target())
 }
 
 /// Why a process could not be captured. One that has been there is missed when it is gone.

@@ -1,6 +1,6 @@
 //! When captures are made: how often, and how long after one another; until somebody asks for an end.
 
-use pyst_cli::Interrupt;
+use pyst_cli::{Interrupt, Progress};
 use std::time::{Duration, Instant};
 
 /// How long it is from one beginning to the next, unless it is said.
@@ -24,10 +24,11 @@ impl Pace {
     }
 
     /// Waits for the next round. A round that took longer than the interval is followed by the next at once, and costs none.
-    pub(crate) fn next_round(&mut self) -> bool {
+    pub(crate) fn next_round(&mut self, progress: &Progress) -> bool {
         if self.begun == self.count {
             return false;
         }
+        progress.say_until(self.next, || format!("capture {} of {} is made", self.begun, self.count));
         let wait = self.next.saturating_duration_since(Instant::now());
         if self.interrupt.as_mut().is_some_and(|interrupt| interrupt.wait(wait).is_some()) {
             return false;
@@ -62,7 +63,7 @@ mod tests {
         let started = Instant::now();
         let mut pace = Pace::new(3, Some(Duration::from_millis(20)), false);
         let mut rounds = 0;
-        while pace.next_round() {
+        while pace.next_round(&Progress::of("pyst-grab")) {
             rounds += 1;
         }
         assert_eq!((rounds, pace.begun()), (3, 3));

@@ -3,13 +3,14 @@
 use crate::args::Args;
 use crate::describe::describe;
 use anyhow::Context;
-use pyst_cli::{Exit, Outcome, Output, diagnostics_of, process_of_several, say, speaks_here};
+use pyst_cli::{Exit, Outcome, Output, Progress, diagnostics_of, process_of_several, say, speaks_here};
 use pyst_snapshot::{Snapshot, write_snapshot};
 use std::io::Write;
 
 /// The stream that is being written.
 pub(crate) struct Sink<'a> {
     args: &'a Args,
+    progress: &'a Progress,
     out: Output,
     outcome: Outcome,
     count: u64,
@@ -20,8 +21,8 @@ impl<'a> Sink<'a> {
     ///
     /// # Errors
     /// It cannot be written.
-    pub(crate) fn open(args: &'a Args) -> anyhow::Result<Sink<'a>> {
-        Ok(Sink { args, out: args.output.to.open()?, outcome: Outcome::default(), count: 0 })
+    pub(crate) fn open(args: &'a Args, progress: &'a Progress) -> anyhow::Result<Sink<'a>> {
+        Ok(Sink { args, progress, out: args.output.to.open()?, outcome: Outcome::default(), count: 0 })
     }
 
     /// Writes a snapshot, and says what is wrong with it if nobody after this tool will.
@@ -29,15 +30,22 @@ impl<'a> Sink<'a> {
     /// # Errors
     /// It cannot be written.
     pub(crate) fn put(&mut self, snapshot: &Snapshot) -> anyhow::Result<()> {
-        let Sink { args, out, outcome, count } = self;
+        let Sink { args, progress, out, outcome, count } = self;
+        let speaks = speaks_here(args.output.to.path());
+        if !speaks {
+            progress.end();
+        }
         write_snapshot(snapshot, out).and_then(|()| out.flush()).with_context(|| args.output.to.cannot_write())?;
         *count += 1;
         let diagnostics = diagnostics_of(snapshot);
         outcome.add(diagnostics.iter().map(|(_, diagnostic)| diagnostic));
+        if args.verbose || !diagnostics.is_empty() {
+            progress.pause();
+        }
         if args.verbose {
             describe(snapshot);
         }
-        if args.verbose || speaks_here(args.output.to.path()) {
+        if args.verbose || speaks {
             say(&diagnostics, process_of_several(snapshot), args.verbose);
         }
         Ok(())

@@ -27,6 +27,7 @@ use pyst_elf::Search;
 use pyst_memory::Memory;
 use pyst_snapshot::Snapshot;
 use pyst_snapshot::payload::{Capture, CaptureOption, Diagnostic, Diagnostics, Map, Runtime, Stage};
+use std::fmt;
 use std::path::PathBuf;
 use std::sync::Arc;
 use std::time::{Duration, SystemTime, UNIX_EPOCH};
@@ -43,6 +44,15 @@ pub enum Target {
         /// The executable, where the path in the core does not lead to it.
         exe: Option<PathBuf>,
     },
+}
+
+impl fmt::Display for Target {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Target::Live(pid) => write!(f, "process {pid}"),
+            Target::Core { core, .. } => write!(f, "core file {}", core.display()),
+        }
+    }
 }
 
 /// How to capture it.

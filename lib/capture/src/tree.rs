@@ -37,6 +37,12 @@ impl Member {
         Member { target, start, notes: Vec::new() }
     }
 
+    /// What is to be captured.
+    #[must_use]
+    pub fn target(&self) -> &Target {
+        &self.target
+    }
+
     /// It and, if it is a process, all that descend from it, parents first, brothers by age. What is born later is not among
     /// them, nor is this very process.
     #[must_use]

@@ -20,6 +20,8 @@ impl Interrupt {
         let (caught, signals) = mpsc::channel();
         if watched.thread_block().is_ok() {
             let watch = move || {
+                // Others, too, are waited for by name: one of a capture's threads waits for SIGCHLD.
+                let _ = SigSet::all().thread_block();
                 let Ok(first) = watched.wait() else { return };
                 if caught.send(first).is_err() {
                     return;

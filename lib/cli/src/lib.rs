@@ -4,6 +4,7 @@
 //! - A failing tool still writes a well-formed stream with its diagnostics, so that the last tool of the pipeline can say
 //!   **once** what went wrong; see [`speaks_here`].
 //! - Binary never goes to a terminal unasked. A file named by `-o` appears whole or not at all, readable by its owner only.
+//! - Nothing but a line of progress is ever rewritten or erased, and only on a terminal; see [`Progress`].
 //! - A closed pipe ends a tool quietly.
 #![deny(missing_docs)]
 
@@ -14,6 +15,7 @@ mod main_loop;
 mod memory;
 mod new_file;
 mod output;
+mod progress;
 mod search;
 mod speech;
 mod stage;
@@ -24,6 +26,7 @@ pub use input::{Input, InputError};
 pub use interrupt::Interrupt;
 pub use main_loop::run_main;
 pub use output::{Output, OutputArgs, OutputError, SnapshotOutputArgs, is_broken_pipe};
+pub use progress::Progress;
 pub use search::SearchArgs;
 pub use speech::{diagnostics_of, is_one_of_several, process_of_several, say, speaks_here};
 pub use stage::{StageInput, run_stage, snapshots};

@@ -3,10 +3,11 @@
 use crate::exit::{Exit, Outcome};
 use crate::input::{Input, InputError};
 use crate::output::OutputArgs;
+use crate::progress::Progress;
 use crate::speech::{diagnostics_of, process_of_several, say, speaks_here};
 use anyhow::Context;
 use clap::Args;
-use pyst_snapshot::payload::{Diagnostic, Diagnostics, Severity, Stage};
+use pyst_snapshot::payload::{Diagnostic, Diagnostics, Process, Severity, Stage};
 use pyst_snapshot::{Payload, Snapshot, StreamError, StreamReader, WireError, write_snapshot};
 use std::io::{Read, Write};
 use std::path::PathBuf;
@@ -43,16 +44,22 @@ pub fn run_stage(
 ) -> anyhow::Result<Exit> {
     let mut out = output.open()?;
     let mut outcome = Outcome::default();
+    let mut has_passed_on = false;
     for mut snapshot in snapshots(input) {
         forget(stage, &mut snapshot);
         let defects = snapshot.defect_diagnostics();
         add_diagnostics(Stage::STREAM, defects, &mut snapshot)?;
         if !has_failed(&snapshot) {
+            let progress = Progress::of(stage_tool(stage));
+            if !has_passed_on {
+                progress.say(|| doing(stage, &snapshot));
+            }
             let items = apply(&mut snapshot);
             add_diagnostics(stage, items, &mut snapshot)?;
         }
         // The next one may be taken minutes later.
         write_snapshot(&snapshot, &mut out).and_then(|()| out.flush()).with_context(|| output.cannot_write())?;
+        has_passed_on = !speaks_here(output.path());
         let all = diagnostics_of(&snapshot);
         outcome.add(all.iter().map(|(_, diagnostic)| diagnostic));
         if verbose || speaks_here(output.path()) {
@@ -61,6 +68,18 @@ pub fn run_stage(
     }
     out.finish()?;
     Ok(outcome.exit())
+}
+
+fn stage_tool(stage: Stage) -> &'static str {
+    if stage == Stage::UNWIND { "pyst-unwind" } else { "pyst-py" }
+}
+
+fn doing(stage: Stage, snapshot: &Snapshot) -> String {
+    let what = if stage == Stage::UNWIND { "native frames" } else { "Python frames" };
+    match snapshot.get::<Process>() {
+        Ok(Some(process)) => format!("{what} of process {}", process.pid),
+        _ => what.to_owned(),
+    }
 }
 
 fn add_diagnostics(stage: Stage, items: Vec<Diagnostic>, snapshot: &mut Snapshot) -> Result<(), WireError> {
