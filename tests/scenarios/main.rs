@@ -7,6 +7,7 @@ mod builds;
 mod command_line;
 mod company;
 mod comparison;
+mod containers;
 mod cores;
 mod debug_files;
 mod debug_info;

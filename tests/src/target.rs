@@ -77,15 +77,18 @@ impl Target {
         Target::launch(interpreter, script, script, arguments, &[])
     }
 
-    /// Starts a script through a command that takes the interpreter's command line as its last arguments, and has it as
-    /// its child, like `unshare --fork`.
+    /// Starts a script through commands that take the interpreter's command line as their last arguments, each of which has
+    /// the next one as its child, like `unshare --fork`.
     ///
     /// # Errors
     /// It does not get there.
     pub fn start_through(prefix: &[&str], interpreter: &Interpreter, script: &str) -> Result<Target> {
         let mut target = Target::launch(interpreter, script, script, &[], prefix)?;
-        let children = fs::read_to_string(format!("/proc/{0}/task/{0}/children", target.child.pid()))?;
-        target.pid = children.trim().parse().with_context(|| format!("not one child: {children}"))?;
+        let forks = prefix.iter().filter(|word| **word == "--fork").count();
+        for _ in 0..forks.max(1) {
+            let children = fs::read_to_string(format!("/proc/{0}/task/{0}/children", target.pid))?;
+            target.pid = children.trim().parse().with_context(|| format!("not one child: {children}"))?;
+        }
         target.wait_until_asleep()?;
         Ok(target)
     }
