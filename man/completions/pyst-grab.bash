@@ -23,7 +23,7 @@ _pyst__grab() {
 
     case "${cmd}" in
         pyst__grab)
-            opts="-o -v -h -V --pid --core --children --count --interval --python-only --no-source --debug-info --locals --locals-limit --exhaustive --stop-limit --lib-search-path --lib-search-root --debug-dir --output --force --verbose --help --version"
+            opts="-o -v -h -V --pid --core --children --count --interval --python-only --no-source --debug-info --locals --locals-limit --exhaustive --no-block --stop-limit --lib-search-path --lib-search-root --debug-dir --output --force --verbose --help --version"
             if [[ ${cur} == -* || ${COMP_CWORD} -eq 1 ]] ; then
                 COMPREPLY=( $(compgen -W "${opts}" -- "${cur}") )
                 return 0
@@ -47,6 +47,10 @@ _pyst__grab() {
                     ;;
                 --locals-limit)
                     COMPREPLY=($(compgen -f "${cur}"))
+                    return 0
+                    ;;
+                --no-block)
+                    COMPREPLY=($(compgen -W "fallback" -- "${cur}"))
                     return 0
                     ;;
                 --stop-limit)

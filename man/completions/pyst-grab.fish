@@ -3,6 +3,7 @@ complete -c pyst-grab -l core -d 'Capture from this core file, whatever its name
 complete -c pyst-grab -l count -d 'Capture N times' -r
 complete -c pyst-grab -l interval -d 'Begin every S seconds; fractions are fine [default: 1]' -r
 complete -c pyst-grab -l locals-limit -d 'Read no more than BYTES of the process for arguments and locals; K and M may follow the number' -r
+complete -c pyst-grab -l no-block -d 'Do not stop the process: read it while it runs' -r -f -a "fallback\t'They are stopped'"
 complete -c pyst-grab -l stop-limit -d 'Let the process go after MS milliseconds, whatever is missing then' -r
 complete -c pyst-grab -l lib-search-path -d 'Look for the target\'s files in these folders too, separated by colons' -r
 complete -c pyst-grab -l lib-search-root -d 'Look for the target\'s files anywhere below DIR, by their build-ids' -r -F

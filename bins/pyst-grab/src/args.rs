@@ -89,6 +89,18 @@ pub struct Args {
     #[arg(long)]
     pub exhaustive: bool,
 
+    /// Do not stop the process: read it while it runs
+    ///
+    /// Each thread is read, read again, compared, and tried again a few times if it was not the same; a thread whose frames
+    /// were another each time is marked as not verified, and the exit status is 3 then. Of threads that slept all the time
+    /// there are native frames, too, as far as they can be found without the registers that only a stop tells. Stopping
+    /// makes a few system calls of the process fail with EINTR, which most programs expect; this does not.
+    ///
+    /// With =fallback, the threads that could not be verified are stopped, and without --python-only those that ran, so that
+    /// all native frames are there; no other thread is.
+    #[arg(long, value_name = "fallback", num_args = 0..=1, require_equals = true, default_missing_value = "never")]
+    pub no_block: Option<NoBlockArg>,
+
     /// Let the process go after MS milliseconds, whatever is missing then
     #[arg(long, value_name = "MS", default_value_t = 100, value_parser = clap::value_parser!(u64).range(1..=60_000))]
     pub stop_limit: u64,
@@ -104,6 +116,16 @@ pub struct Args {
     /// Say how the runtime was found, how long the process was stopped, and how large the snapshot is
     #[arg(short, long)]
     pub verbose: bool,
+}
+
+/// What becomes of threads that could not be verified.
+#[derive(clap::ValueEnum, Clone, Copy, Debug, PartialEq, Eq)]
+pub enum NoBlockArg {
+    /// They are marked.
+    #[value(hide = true)]
+    Never,
+    /// They are stopped.
+    Fallback,
 }
 
 /// A number of bytes: `4M`.

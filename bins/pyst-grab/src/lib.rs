@@ -5,10 +5,10 @@ mod describe;
 mod pace;
 mod sink;
 
-pub use args::Args;
+pub use args::{Args, NoBlockArg};
 
 use pace::Pace;
-use pyst_capture::{CaptureError, Member, Options, failed_snapshot};
+use pyst_capture::{CaptureError, Member, NoBlock, Options, failed_snapshot};
 use pyst_cli::{Exit, Progress, SearchArgs};
 use pyst_elf::{Search, split_list};
 use pyst_snapshot::payload::{Diagnostic, Severity};
@@ -83,6 +83,10 @@ fn options(args: &Args) -> Options {
         search: Arc::new(search(&args.search)),
         children: args.children,
         count: args.count,
+        no_block: args.no_block.map(|no_block| match no_block {
+            NoBlockArg::Never => NoBlock::Never,
+            NoBlockArg::Fallback => NoBlock::Fallback,
+        }),
         stop_limit: Duration::from_millis(args.stop_limit),
         ..Options::default()
     }

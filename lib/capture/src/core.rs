@@ -118,6 +118,7 @@ pub(crate) fn capture(path: &Path, exe: Option<&Path>, options: &Options) -> Res
         diagnostics,
         // The kernel writes none of this to a core.
         waits: Waits::default(),
+        verdicts: None,
         open_files: &|_| Vec::new(),
     };
     finish::finish(facts, options)

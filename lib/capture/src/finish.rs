@@ -17,7 +17,7 @@ use pyst_memory::{Image, Memory, Recorder};
 use pyst_native::Evidence;
 use pyst_snapshot::payload::{
     Arch, Blocking, Capture, Diagnostic, Diagnostics, Map, Maps, Module, Modules, Native, NativeStack, OpenFile,
-    Process, Runtime, Severity, Stack, StackEnd, Stage, Thread, ThreadWait, Threads, Waits,
+    Process, Runtime, Severity, Stack, StackEnd, Stage, Thread, ThreadWait, Threads, Verdicts, Waits,
 };
 use pyst_snapshot::{Address, Range, Snapshot, Svma, Tid};
 use std::collections::{BTreeMap, BTreeSet};
@@ -40,6 +40,8 @@ pub(crate) struct Facts<'a> {
     pub(crate) diagnostics: Vec<Diagnostic>,
     /// What the kernel says of what threads wait for, without files.
     pub(crate) waits: Waits,
+    /// Of a process that ran while it was read.
+    pub(crate) verdicts: Option<Verdicts>,
     /// The open files with these descriptors.
     pub(crate) open_files: &'a dyn Fn(&BTreeSet<i32>) -> Vec<OpenFile>,
 }
@@ -57,6 +59,7 @@ pub(crate) fn finish(facts: Facts<'_>, options: &Options) -> Result<Snapshot, Ca
         paths,
         mut diagnostics,
         waits,
+        verdicts,
         open_files,
     } = facts;
     let memory = WithFiles { memory, maps, loaded };
@@ -137,6 +140,9 @@ pub(crate) fn finish(facts: Facts<'_>, options: &Options) -> Result<Snapshot, Ca
     }
     if waits != Waits::default() {
         snapshot.append(&waits)?;
+    }
+    if let Some(verdicts) = verdicts {
+        snapshot.append(&verdicts)?;
     }
     snapshot.append(&Diagnostics { stage: Stage::GRAB, items: diagnostics })?;
     Ok(snapshot)
@@ -316,7 +322,11 @@ fn used_stack(sp: Address, stack: Stack, unwound: &NativeStack, maps: &[Map]) ->
 fn is_finished(end: StackEnd) -> bool {
     matches!(
         end,
-        StackEnd::COMPLETE | StackEnd::ZERO_RETURN_ADDRESS | StackEnd::STACK_SWITCH | StackEnd::STACK_TRUNCATED
+        StackEnd::COMPLETE
+            | StackEnd::ZERO_RETURN_ADDRESS
+            | StackEnd::STACK_SWITCH
+            | StackEnd::STACK_TRUNCATED
+            | StackEnd::REGISTER_UNKNOWN
     )
 }
 

@@ -76,8 +76,29 @@ pub struct Options {
     pub children: bool,
     /// How many captures of the same go into that stream.
     pub count: u64,
+    /// Whether a process is read without being stopped.
+    pub no_block: Option<NoBlock>,
     /// How long a process may be stopped. What is not done by then is missing, and reported.
     pub stop_limit: Duration,
+}
+
+/// How to read a process without stopping it.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum NoBlock {
+    /// Never stop a thread: what could not be verified says so.
+    Never,
+    /// Stop the threads that could not be verified, and no others.
+    Fallback,
+}
+
+impl NoBlock {
+    /// The value of the option.
+    fn word(self) -> &'static str {
+        match self {
+            NoBlock::Never => "true",
+            NoBlock::Fallback => "fallback",
+        }
+    }
 }
 
 impl Default for Options {
@@ -92,6 +113,7 @@ impl Default for Options {
             search: Arc::default(),
             children: false,
             count: 1,
+            no_block: None,
             stop_limit: Duration::from_millis(100),
         }
     }
@@ -143,6 +165,7 @@ fn capture_section(options: &Options) -> Capture {
         given("exhaustive", options.exhaustive, "true"),
         given("children", options.children, "true"),
         given("count", options.count > 1, &options.count.to_string()),
+        given("no-block", options.no_block.is_some(), options.no_block.map_or("", NoBlock::word)),
         given("locals", options.locals.is_some(), "true"),
         given("locals-limit", options.locals.is_some(), &options.locals.unwrap_or_default().to_string()),
     ];

@@ -15,6 +15,7 @@ mod resident;
 mod sockets;
 pub(crate) mod stack;
 mod stop;
+mod unstopped;
 mod waits;
 
 use crate::error::CaptureError;
@@ -27,13 +28,16 @@ use nix::errno::Errno;
 use nix::sys::signal::{SigSet, SigmaskHow, Signal};
 use procfs::Proc;
 use pyst_memory::Image;
-use pyst_snapshot::payload::{Arch, Blocking, Capture, CaptureSource, Diagnostic, Process, Severity, Thread};
+use pyst_snapshot::payload::{
+    Arch, Blocking, Capture, CaptureSource, Diagnostic, Process, Severity, Thread, ThreadReading, Verdicts, Waits,
+};
 use pyst_snapshot::{Snapshot, Tid};
 pub(crate) use refusal::check_proc;
 use std::fs::File;
 use std::sync::Arc;
 use std::sync::mpsc::{self, RecvTimeoutError, Sender};
 use std::time::{Duration, SystemTime};
+use unstopped::Unstopped;
 
 /// The one instruction set whose registers and processes are read.
 pub(crate) const LIVE_ARCH: Arch = if cfg!(target_arch = "aarch64") { Arch::AARCH64 } else { Arch::X86_64 };
@@ -96,7 +100,8 @@ fn capture_here(pid: u32, options: &Options, released: &Sender<()>) -> Result<Sn
     let (mut look, taken) = look_and_take(pid, options)?;
     look.renew_modules(&options.search);
     let _ = released.send(());
-    let Taken { mut threads, image, captured_at, blocking, stopped, diagnostics, bytes, unsettled: _ } = taken;
+    let Taken { mut threads, image, captured_at, blocking, stopped, diagnostics, bytes, verdicts, unsettled: _ } =
+        taken;
     name_newcomers(pid, &mut threads);
     let capture = Capture {
         captured_at_ns: nanoseconds(captured_at),
@@ -108,6 +113,7 @@ fn capture_here(pid: u32, options: &Options, released: &Sender<()>) -> Result<Sn
         ..crate::capture_section(options)
     };
     let paths = TargetPaths::Live { root: look.proc.path("root"), working_directory: look.proc.path("cwd") };
+    let waits = waits(&look, captured_at, verdicts.as_ref());
     let facts = Facts {
         capture,
         process: look.process,
@@ -118,7 +124,8 @@ fn capture_here(pid: u32, options: &Options, released: &Sender<()>) -> Result<Sn
         memory: &image,
         paths,
         diagnostics,
-        waits: look.waits.payload(&look.proc, captured_at),
+        waits,
+        verdicts,
         open_files: &|descriptors| look.waits.files(&look.proc, descriptors),
     };
     finish::finish(facts, options)
@@ -129,9 +136,10 @@ fn capture_here(pid: u32, options: &Options, released: &Sender<()>) -> Result<Sn
 fn look_and_take(pid: u32, options: &Options) -> Result<(Look, Taken), CaptureError> {
     for _ in 0..LOOKS {
         let look = look::look(pid, options)?;
-        let taken = match look.status.tracer_pid {
-            0 => take_stopped(pid, &look, options)?,
-            tracer => take_running(pid, &look, tracer)?,
+        let taken = match (look.status.tracer_pid, options.no_block) {
+            (0, None) => take_stopped(pid, &look, options)?,
+            (0, Some(_)) => take_running(pid, &look, options, None)?,
+            (tracer, _) => take_running(pid, &look, options, Some(tracer))?,
         };
         if !look.is_of_another_program() {
             return Ok((look, taken));
@@ -164,6 +172,8 @@ struct Taken {
     /// Whether a thread was at a moment at which its Python frames do not hold together.
     unsettled: bool,
     bytes: u64,
+    /// Of a target that ran while it was read.
+    verdicts: Option<Verdicts>,
     diagnostics: Vec<Diagnostic>,
 }
 
@@ -213,7 +223,7 @@ fn stop_once(pid: u32, look: &Look, options: &Options) -> Result<Taken, CaptureE
         // Somebody became its tracer since it was looked at.
         Err(Errno::EPERM) => match Proc::of(pid).status().map_or(0, |status| status.tracer_pid) {
             0 => return Err(refusal::of(pid, &Errno::EPERM.into())),
-            tracer => return take_running(pid, look, tracer),
+            tracer => return take_running(pid, look, options, Some(tracer)),
         },
         // Only starting a thread says so.
         Err(error @ Errno::EAGAIN) => {
@@ -238,45 +248,54 @@ fn stop_once(pid: u32, look: &Look, options: &Options) -> Result<Taken, CaptureE
         stopped: Some(stopped.stopped),
         unsettled: stopped.unsettled,
         bytes,
+        verdicts: None,
         diagnostics,
     })
 }
 
-/// Another process traces the target: it can be read, but neither stopped nor asked for registers.
-fn take_running(pid: u32, look: &Look, tracer: u32) -> Result<Taken, CaptureError> {
-    let copy = expected_copy(look);
-    let captured_at = SystemTime::now();
-    let pagemap = File::open(look.proc.path("pagemap")).ok();
-    let ask = stop::Ask {
-        prediction: look.prediction.clone(),
-        runtime: look.runtime.found.clone(),
-        locals: look.locals.clone(),
-        maps: Arc::clone(&look.maps),
-        pagemap,
-    };
-    stop::read_all(&copy, &[], &ask);
-    if copy.bytes() == 0 && Proc::of(pid).stat().is_none_or(|stat| stat.is_zombie()) {
+/// Reads the target while it runs: because that was asked for, or because another process traces it, so that it can neither
+/// be stopped nor asked for registers.
+fn take_running(pid: u32, look: &Look, options: &Options, tracer: Option<u32>) -> Result<Taken, CaptureError> {
+    let Unstopped { threads, image, bytes, captured_at, verdicts, diagnostics: said } = unstopped::read(look, options);
+    if bytes == 0 && Proc::of(pid).stat().is_none_or(|stat| stat.is_zombie()) {
         return Err(CaptureError::Exited { pid });
     }
-    // The kernel names the tracing thread.
-    let tracer = Proc::of(tracer).status().map_or(tracer, |status| status.tgid);
-    let name = Proc::of(tracer).name().unwrap_or_default();
-    let message = format!(
-        "process {pid} is traced by process {tracer} ({}), and the kernel allows one tracer only: it was read while it \
-         ran, without registers and native frames, and the frames shown of a thread that was busy may not all have been \
-         on its stack at one time; end that tracer (a debugger, strace) first",
-        String::from_utf8_lossy(&name)
-    );
+    let mut diagnostics: Vec<Diagnostic> = tracer.map(|tracer| already_traced(pid, tracer)).into_iter().collect();
+    diagnostics.extend(said);
     Ok(Taken {
-        threads: look.threads.clone(),
-        bytes: copy.bytes(),
-        image: copy.into_image(),
+        threads,
+        image,
         captured_at,
         blocking: Blocking::NOT_STOPPED,
         stopped: None,
         unsettled: false,
-        diagnostics: vec![Diagnostic::new(Severity::LOSS, "already-traced", message)],
+        bytes,
+        verdicts: Some(verdicts),
+        diagnostics,
     })
+}
+
+fn already_traced(pid: u32, tracer: u32) -> Diagnostic {
+    // The kernel names the tracing thread.
+    let tracer = Proc::of(tracer).status().map_or(tracer, |status| status.tgid);
+    let name = Proc::of(tracer).name().unwrap_or_default();
+    let message = format!(
+        "process {pid} is traced by process {tracer} ({}), and the kernel allows one tracer only: it was read without a \
+         stop, so that native frames are there of threads only that slept; end that tracer (a debugger, strace) first",
+        String::from_utf8_lossy(&name)
+    );
+    Diagnostic::new(Severity::LOSS, "already-traced", message)
+}
+
+/// What threads wait for. What one that ran waited for at the look says nothing of the moment at which it was read.
+fn waits(look: &Look, captured_at: SystemTime, verdicts: Option<&Verdicts>) -> Waits {
+    let mut waits = look.waits.payload(&look.proc, captured_at);
+    let ran = |tid| {
+        let verdict = verdicts.and_then(|verdicts| verdicts.of_thread(tid));
+        verdict.is_some_and(|verdict| verdict.reading == ThreadReading::RAN)
+    };
+    waits.threads.retain(|wait| !ran(wait.tid));
+    waits
 }
 
 /// Threads that were born while the others were stopped have not been described yet.

@@ -33,7 +33,8 @@ const RAX: u16 = 0;
 const RIP: u16 = 16;
 const X86_64_ARGUMENTS: [u16; 6] = [5, 4, 1, 10, 8, 9];
 
-/// Of aarch64: x8 has the number, x0 to x5 the arguments.
+/// Of aarch64: x0 has the result, x8 has the number, x0 to x5 the arguments.
+const X0: u16 = 0;
 const X8: u16 = 8;
 const PC: u16 = 32;
 
@@ -65,7 +66,8 @@ impl Call {
         let number = if restarted { original().unwrap_or(asked) } else { asked };
         let name = names::name(arch, number);
         // The kernel writes back what is left of some timeouts when it is interrupted.
-        let interrupted = thread.registers.is_some();
+        let result = if arch == Arch::AARCH64 { X0 } else { RAX };
+        let interrupted = thread.registers.as_ref().is_some_and(|registers| registers.get(result).is_some());
         let Said { files, futex, timeout } = arguments::read(name.unwrap_or_default(), &arguments, interrupted, memory);
         Some(Call { number, name, arguments, restarted, files, futex, timeout })
     }
@@ -79,9 +81,10 @@ fn of_proc(said: &SystemCall) -> Asked {
     (said.number, std::array::from_fn(|_| values.next()), said.program_counter)
 }
 
-/// The kernel leaves the number in orig_rax until the thread is back in its own code; rax tells whether the call is over.
+/// The kernel leaves the number in orig_rax until the thread is back in its own code; rax tells whether the call is over. It is
+/// not known of a thread that slept and was not stopped.
 fn of_x86_64(registers: &Registers) -> Option<Asked> {
-    let number = registers.system_call.filter(|_| registers.get(RAX).is_some_and(is_interruption))?;
+    let number = registers.system_call.filter(|_| registers.get(RAX).is_none_or(is_interruption))?;
     let arguments = X86_64_ARGUMENTS.map(|argument| registers.get(argument));
     Some((number, arguments, Address(registers.get(RIP)?)))
 }

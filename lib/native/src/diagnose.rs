@@ -20,6 +20,11 @@ pub(crate) fn diagnose(stack: &NativeStack, modules: &ModuleTable) -> Option<Dia
             (Severity::LOSS, "stack-incomplete", "the snapshot lacks what is needed to go on; capture it again")
         }
         StackEnd::UNREADABLE => (Severity::LOSS, "stack-incomplete", "memory needed to go on could not be read"),
+        StackEnd::REGISTER_UNKNOWN => (
+            Severity::INFO,
+            "register-unknown",
+            "the unwind information needs a register that only a stop of the thread would tell",
+        ),
         StackEnd::BAD_CFI => {
             (Severity::LOSS, "stack-incomplete", "the unwind information is malformed or needs a lost register")
         }

@@ -32,7 +32,7 @@ pub(crate) fn evaluate(
                 evaluation.resume_with_memory(Value::Generic(value))
             }
             EvaluationResult::RequiresRegister { register, .. } => {
-                let value = registers.get(register.0.into()).ok_or(Failure::BadCfi)?;
+                let value = registers.get(register.0.into()).ok_or(Failure::UnknownRegister)?;
                 evaluation.resume_with_register(Value::Generic(value))
             }
             // All others ask about a function's variables, which CFI has none of.

@@ -82,6 +82,11 @@ impl RegisterFile {
         file
     }
 
+    /// Whether all of these are known.
+    pub(crate) fn knows(&self, wanted: RegisterSet) -> bool {
+        self.known.both(wanted) == wanted
+    }
+
     pub(crate) fn get(&self, number: usize) -> Option<u64> {
         let value = self.values.get(number)?;
         self.known.has(number).then_some(*value)

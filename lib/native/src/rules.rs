@@ -12,8 +12,10 @@ use pyst_snapshot::Address;
 pub(crate) enum Failure {
     /// Bytes could not be had.
     Memory(ReadError),
-    /// A rule is malformed, or needs a register that is not known.
+    /// A rule is malformed.
     BadCfi,
+    /// A rule needs a register that is not known.
+    UnknownRegister,
 }
 
 impl From<ReadError> for Failure {
@@ -26,7 +28,7 @@ impl From<ReadError> for Failure {
 pub(crate) fn cfa(row: &Row, registers: &RegisterFile, memory: &dyn Memory) -> Result<u64, Failure> {
     match &row.cfa {
         Cfa::Offset(register, offset) => {
-            let base = registers.get(*register).ok_or(Failure::BadCfi)?;
+            let base = registers.get(*register).ok_or(Failure::UnknownRegister)?;
             base.checked_add_signed(*offset).ok_or(Failure::BadCfi)
         }
         Cfa::Expression(expression) => evaluate(expression, None, registers, memory),
@@ -67,7 +69,7 @@ pub(crate) fn caller(
             return_address = value;
             let is_lost = has_called && *rule == Rule::Same && machine.link() == Some(*number);
             if is_lost || (value.is_none() && *rule != Rule::Undefined) {
-                return Err(Failure::BadCfi);
+                return Err(Failure::UnknownRegister);
             }
         }
         caller.set(*number, value);

@@ -320,6 +320,7 @@ impl<'a> Stepper<'a> {
 /// Why a stack ends when its caller could not be found so.
 fn end_of(failure: Failure, stack: Option<&Stack>) -> StackEnd {
     match failure {
+        Failure::UnknownRegister => StackEnd::REGISTER_UNKNOWN,
         Failure::BadCfi | Failure::Memory(ReadError::TooLong { .. }) => StackEnd::BAD_CFI,
         Failure::Memory(ReadError::Unreadable(_)) => StackEnd::UNREADABLE,
         Failure::Memory(ReadError::NotRecorded(range)) => {

@@ -81,6 +81,17 @@ struct Walk {
 }
 
 fn walk(thread: &Thread, stepper: &mut Stepper<'_>) -> Walk {
+    let mut walk = follow(thread, stepper);
+    let known = thread.registers.as_ref().map(RegisterFile::of_thread);
+    let knew_all = known.is_some_and(|known| known.knows(stepper.machine.callee_saved()));
+    // What was known from the start was lost on the way, which is for the CFI to prevent.
+    if walk.stack.end == StackEnd::REGISTER_UNKNOWN && knew_all {
+        walk.stack.end = StackEnd::BAD_CFI;
+    }
+    walk
+}
+
+fn follow(thread: &Thread, stepper: &mut Stepper<'_>) -> Walk {
     let mut walk = Walk {
         stack: NativeStack { tid: thread.tid, frames: Vec::new(), end: StackEnd::NO_REGISTERS },
         lookups: Vec::new(),

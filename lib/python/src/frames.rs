@@ -26,7 +26,10 @@ const ENTERED_AT_ONCE: usize = 2;
 /// What walks frames; it keeps what threads share.
 pub(crate) struct Frames<'a> {
     layout: &'a Layout,
+    /// The memory that threads change when they call and return.
     memory: &'a dyn Memory,
+    /// The same process's, for what they have in common.
+    shared: &'a dyn Memory,
     chunks: Chunks<'a>,
     pub(crate) codes: Codes<'a>,
     /// What the thread's outermost frame leads to: null, or from 3.15 on a frame that runs nothing and lies on no stack.
@@ -53,11 +56,18 @@ struct Raw {
 
 impl<'a> Frames<'a> {
     pub(crate) fn new(layout: &'a Layout, memory: &'a dyn Memory) -> Frames<'a> {
+        Frames::apart(layout, memory, memory)
+    }
+
+    /// The same with a memory of its own for what a thread changes when it calls and returns: its frames and what links
+    /// them. Code and types are read from `shared`.
+    pub(crate) fn apart(layout: &'a Layout, memory: &'a dyn Memory, shared: &'a dyn Memory) -> Frames<'a> {
         Frames {
             layout,
             memory,
+            shared,
             chunks: Chunks::new(&layout.offsets, memory),
-            codes: Codes::new(layout, memory),
+            codes: Codes::new(layout, shared),
             base: Address::default(),
             frame_type: None,
             frame_words: 0,

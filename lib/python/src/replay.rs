@@ -5,9 +5,12 @@ use crate::variables::variables;
 use crate::walk::{VERSION_UNKNOWN, Walked, walk};
 use pyst_memory::Image;
 use pyst_snapshot::payload::{
-    Capture, Diagnostic, Payload, Python, Runtime, RuntimePhase, Severity, Threads, Variables,
+    Capture, Diagnostic, GilState, Payload, Python, PythonState, Runtime, RuntimePhase, Severity, ThreadReading,
+    Threads, Variables, Verdicts,
 };
-use pyst_snapshot::{PayloadError, Snapshot};
+use pyst_snapshot::{PayloadError, Snapshot, Tid};
+use std::borrow::Cow;
+use std::collections::BTreeSet;
 
 /// Walks the Python runtime that a snapshot holds; `None` where it holds none, or too little of it. The diagnostics say
 /// why, and what could not be had.
@@ -40,8 +43,15 @@ pub fn walk_snapshot(snapshot: &Snapshot) -> (Option<Python>, Vec<Diagnostic>) {
         diagnostics.extend(walked);
         return (None, diagnostics);
     }
+    let verdicts = section::<Verdicts>(snapshot, &mut diagnostics);
+    if let Some(verdicts) = &verdicts {
+        excuse(verdicts, &python, &mut walked);
+    }
     diagnostics.extend(walked);
     diagnostics.extend(exceptions(&found, &python, &memory).add_to(&mut python));
+    if let Some(verdicts) = verdicts.filter(|verdicts| !verdicts.locks_verified) {
+        forget_locks(&verdicts, &mut python);
+    }
     diagnostics.extend(phase(python.phase));
     (Some(python), diagnostics)
 }
@@ -54,7 +64,50 @@ pub fn variables_of_snapshot(snapshot: &Snapshot, python: &Python) -> Option<(Va
     let found = section::<Runtime>(snapshot, &mut said)?.found?;
     // What is wrong with sections has been said by the walk.
     let (memory, _) = Image::of_snapshot(snapshot);
-    Some(variables(&found, python, &memory, limit))
+    let verdicts = section::<Verdicts>(snapshot, &mut said);
+    Some(variables(&found, &sound(python, verdicts.as_ref()), &memory, limit))
+}
+
+/// What was found without the frames of states that could not be verified: what hangs on them may be anything.
+fn sound<'a>(python: &'a Python, verdicts: Option<&Verdicts>) -> Cow<'a, Python> {
+    let Some(verdicts) = verdicts else { return Cow::Borrowed(python) };
+    let mut sound = python.clone();
+    for state in sound.states.iter_mut().filter(|state| !is_verified(state, verdicts)) {
+        state.frames.clear();
+    }
+    Cow::Owned(sound)
+}
+
+fn is_verified(state: &PythonState, verdicts: &Verdicts) -> bool {
+    verdicts.of_state(state.address).is_some_and(|verdict| verdict.verified)
+}
+
+/// Frames of a state that could not be verified need not hold together, and that has been said.
+fn excuse(verdicts: &Verdicts, python: &Python, diagnostics: &mut [Diagnostic]) {
+    let doubtful = python.states.iter().filter(|state| !is_verified(state, verdicts));
+    let doubtful: BTreeSet<Option<Tid>> = doubtful.map(|state| state.tid).collect();
+    let of_code = |code: &str| code == "python-code-lost" || code == "python-items-lost";
+    for diagnostic in diagnostics.iter_mut().filter(|diagnostic| diagnostic.severity == Severity::LOSS) {
+        let is_of_one = diagnostic.tid.is_some() || diagnostic.code == "python-frames-lost";
+        if (is_of_one && doubtful.contains(&diagnostic.tid)) || (of_code(&diagnostic.code) && !doubtful.is_empty()) {
+            diagnostic.severity = Severity::INFO;
+        }
+    }
+}
+
+/// Who had the GIL changed while the threads were read. What a sleeper waits for did not.
+fn forget_locks(verdicts: &Verdicts, python: &mut Python) {
+    for interpreter in &mut python.interpreters {
+        (interpreter.gil_holder, interpreter.gc_collecting, interpreter.world_stopped) = (None, None, None);
+    }
+    for state in &mut python.states {
+        let reading = state.tid.and_then(|tid| verdicts.of_thread(tid)).map(|verdict| verdict.reading);
+        let waits = matches!(state.gil, Some(GilState::WAITING | GilState::DROPPING));
+        if !(waits && reading == Some(ThreadReading::SLEPT)) {
+            state.gil = None;
+        }
+        state.gc_collecting = None;
+    }
 }
 
 fn section<P: Payload>(snapshot: &Snapshot, diagnostics: &mut Vec<Diagnostic>) -> Option<P> {

@@ -3,8 +3,8 @@
 mod keep;
 mod look;
 
-pub(crate) use look::{active_threads, look};
-use look::{phase_of, runtime_head};
+use look::phase_of;
+pub(crate) use look::{active_threads, look, read_state, runtime_head};
 
 use crate::chain::{Chain, Cycles};
 use crate::doubts::doubts;
@@ -21,13 +21,10 @@ use pyst_snapshot::{Address, Ident};
 use std::collections::HashMap;
 
 /// How many interpreters a runtime may have.
-const INTERPRETERS: usize = 4096;
+pub(crate) const INTERPRETERS: usize = 4096;
 
 /// How many thread states the interpreters may have in all.
-const STATES: usize = 131_072;
-
-/// The largest thread state. CPython's have some hundred bytes.
-const STATE_SIZE: u64 = 64 << 10;
+pub(crate) const STATES: usize = 131_072;
 
 /// The code of the one diagnostic of a walk that could not even start.
 pub(crate) const VERSION_UNKNOWN: &str = "python-version-unknown";
@@ -236,7 +233,7 @@ impl Walk<'_> {
             if self.states.len() >= STATES || cycles.found_at(next) {
                 return self.say(lost("the list does not end".to_owned()));
             }
-            if let Err(error) = self.read_state(next, &mut bytes) {
+            if let Err(error) = read_state(self.layout, next, self.memory, &mut bytes) {
                 return self.say(lost(error.to_string()));
             }
             if self.layout.offsets.thread_interpreter.address(&bytes) != Some(address) {
@@ -245,32 +242,6 @@ impl Walk<'_> {
             self.state(interpreter, next, &bytes);
             next = self.layout.offsets.thread_next.address(&bytes).unwrap_or_default();
         }
-    }
-
-    /// A thread state whole; if that can't be had, as much of it as the walk needs.
-    fn read_state(&self, address: Address, bytes: &mut Vec<u8>) -> Result<(), ReadError> {
-        let offsets = &self.layout.offsets;
-        let whole = offsets.thread_size.get().unwrap_or(0).min(STATE_SIZE);
-        let fields = [
-            offsets.thread_next,
-            offsets.thread_interpreter,
-            offsets.thread_ident,
-            offsets.thread_native_id,
-            offsets.thread_frame,
-            offsets.thread_cframe,
-            offsets.thread_current_frame,
-            offsets.thread_base_frame,
-            offsets.thread_executor,
-            offsets.thread_chunk,
-            offsets.thread_chunk_top,
-            offsets.thread_attachment,
-        ];
-        let needed = fields.iter().filter_map(|field| field.get()?.checked_add(8)).max().unwrap_or(0).min(STATE_SIZE);
-        let mut read = |length: u64| {
-            bytes.resize(usize::try_from(length).unwrap_or(0), 0);
-            self.memory.read(address, bytes)
-        };
-        read(whole.max(needed)).or_else(|_| read(needed))
     }
 
     fn state(&mut self, interpreter: u32, address: Address, bytes: &[u8]) {

@@ -11,6 +11,7 @@ use crate::model::{
 use crate::sections::Sections;
 use crate::signals;
 use crate::time::rfc3339;
+use crate::verdicts::Verdicts;
 use crate::words::{Decimal, Hex, Word};
 use pyst_snapshot::payload as wire;
 use pyst_snapshot::payload::{GilState, RuntimePhase, Severity, StackEnd};
@@ -197,10 +198,12 @@ fn threads(sections: &Sections) -> (Vec<Thread>, Vec<Problem>) {
         doings.add(parts.native, &parts.states_in(merged), &names);
     }
     let kernel = Kernel::of_sections(sections);
+    let verdicts = Verdicts::of_sections(sections);
     let thread = |(tid, parts, merged): (Option<u32>, Parts, Merged)| {
         report_problems(tid, &parts, &merged, &mut problems);
         let mut thread = thread(tid, &parts, &merged, &names, &doings);
         kernel.add_to(&mut thread);
+        verdicts.add_to(&mut thread, &parts.states_in(&merged));
         thread
     };
     let mut threads: Vec<Thread> = merged.into_iter().map(thread).collect();
@@ -249,6 +252,8 @@ fn thread(tid: Option<u32>, parts: &Parts, merged: &Merged, names: &Names, doing
     let state = |state: &wire::PythonState| PythonState {
         interpreter_id: names.interpreter(state.interpreter),
         ident: state.ident.into(),
+        verified: None,
+        retries: None,
         frames_end: Word(state.end),
         gil: doings.gil(state).map(Word),
         gc_collecting: doings.collects(state, names.is_collecting(state.interpreter)),
@@ -275,6 +280,7 @@ fn thread(tid: Option<u32>, parts: &Parts, merged: &Merged, names: &Names, doing
         wchan: None,
         syscall: None,
         crashed: kernel.is_some_and(|thread| thread.crashed),
+        reading: None,
         gil: python_states.first().and_then(|state| state.gil),
         gc_collecting: python_states.first().and_then(|state| state.gc_collecting),
         exception: python_states.first().and_then(|state| state.exception.clone()),

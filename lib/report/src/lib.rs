@@ -24,6 +24,7 @@ mod sections;
 mod signals;
 pub mod text;
 mod time;
+mod verdicts;
 pub mod words;
 
 pub use model::Report;

@@ -9,7 +9,8 @@ use crate::words::{Decimal, Hex, Word};
 use pyst_snapshot::Tid;
 use pyst_snapshot::payload::{
     self as wire, Arch, Attachment, Blocking, CaptureSource, FoundBy, FrameChainEnd, GilState, LayoutSource,
-    RuntimeFoundBy, Severity, SocketProtocol, SocketState, StackEnd, Stage, ValueAbsence, VariableKind, VersionFoundBy,
+    RuntimeFoundBy, Severity, SocketProtocol, SocketState, StackEnd, Stage, ThreadReading, ValueAbsence, VariableKind,
+    VersionFoundBy,
 };
 use schemars::JsonSchema;
 use serde::Serialize;
@@ -189,6 +190,9 @@ pub struct Thread {
     pub syscall: Option<SystemCall>,
     /// Whether it took the signal that ended the process.
     pub crashed: bool,
+    /// How it was read: `stopped`; or in a process that was not stopped: `slept`, from before it was read until after, or
+    /// `ran`. Null where the snapshot does not say.
+    pub reading: Option<Word<ThreadReading>>,
     /// Its Python states, one an interpreter that it runs code of, innermost first.
     pub python_states: Vec<PythonState>,
     /// What it does with the GIL: of its innermost Python state.
@@ -272,6 +276,12 @@ pub struct PythonState {
     pub interpreter_id: Option<i64>,
     /// The interpreter's ident of the thread. Before 3.13 a sub-interpreter may have that of the thread that made it.
     pub ident: Decimal,
+    /// Whether its frames are those of one moment: what was stopped has only such, and of what ran while it was read, what
+    /// was the same when it was read again. Where it is false, the frames may never have been on the stack together. Null
+    /// where the snapshot does not say.
+    pub verified: Option<bool>,
+    /// How often it was read anew before that; null as `verified` is.
+    pub retries: Option<u32>,
     /// Why the chain of Python frames ends after its outermost frame.
     pub frames_end: Word<FrameChainEnd>,
     /// What it does with the GIL; null where that is not known.

@@ -5,7 +5,7 @@ use pyst_kernel::Call;
 use pyst_memory::Image;
 use pyst_snapshot::payload::{
     self as wire, Capture, Diagnostics, Modules, Native, Process, Python, Runtime, Severity, Source, Stage, Thread,
-    ThreadWait, Threads, Variables, Waits,
+    ThreadWait, Threads, Variables, Verdicts, Waits,
 };
 use pyst_snapshot::{Defect, Payload, PayloadError, Snapshot, Tid};
 use std::collections::BTreeMap;
@@ -23,6 +23,7 @@ pub(crate) struct Sections {
     pub(crate) python: Option<Python>,
     pub(crate) variables: Option<Variables>,
     pub(crate) waits: Waits,
+    pub(crate) verdicts: Option<Verdicts>,
     /// The system calls that threads are in.
     pub(crate) calls: BTreeMap<Tid, Call>,
     pub(crate) diagnostics: Vec<Diagnostic>,
@@ -53,6 +54,7 @@ impl Sections {
         sections.python = sections.decode(snapshot);
         sections.variables = sections.decode(snapshot);
         sections.waits = sections.decode(snapshot).unwrap_or_default();
+        sections.verdicts = sections.decode(snapshot);
         sections.add_calls(snapshot);
         sections
     }

@@ -206,7 +206,8 @@ fn doing(state: &PythonState) -> String {
     let suspended = state.attachment.is_some_and(|attachment| attachment.0 == Attachment::SUSPENDED);
     let suspended = suspended.then_some("Suspended");
     let collecting = (state.gc_collecting == Some(true)).then_some("Garbage collecting");
-    gil.into_iter().chain(suspended).chain(collecting).collect::<Vec<_>>().join(",")
+    let doubtful = (state.verified == Some(false)).then_some("Not verified");
+    gil.into_iter().chain(suspended).chain(collecting).chain(doubtful).collect::<Vec<_>>().join(",")
 }
 
 fn write_interpreter(thread: &Thread, id: Option<i64>, out: &mut impl Write) -> io::Result<()> {

@@ -3,7 +3,8 @@
 use crate::merge::PlacedBy;
 use pyst_snapshot::payload::{
     AnchorKind, Arch, Attachment, Blocking, CaptureSource, FoundBy, FrameChainEnd, GilState, LayoutSource,
-    RuntimeFoundBy, Severity, SocketProtocol, SocketState, StackEnd, Stage, ValueAbsence, VariableKind, VersionFoundBy,
+    RuntimeFoundBy, Severity, SocketProtocol, SocketState, StackEnd, Stage, ThreadReading, ValueAbsence, VariableKind,
+    VersionFoundBy,
 };
 use pyst_snapshot::{Address, Ident};
 use schemars::{JsonSchema, Schema, SchemaGenerator, json_schema};
@@ -47,6 +48,7 @@ codes!(
     SocketState,
     StackEnd,
     Stage,
+    ThreadReading,
     ValueAbsence,
     VariableKind,
     VersionFoundBy

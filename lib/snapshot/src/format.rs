@@ -56,6 +56,8 @@ open_enum!(
         VARIABLES = 15, "variables";
         /// What threads wait for, by the kernel, and the files of their system calls.
         WAITS = 16, "waits";
+        /// Of a process that ran on: whether what was read of each thread belongs together.
+        VERDICTS = 17, "verdicts";
         /// Closes a snapshot; its payload is empty.
         END = 0xffff, "end";
     }

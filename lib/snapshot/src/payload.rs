@@ -20,6 +20,7 @@ mod symbols;
 mod threads;
 mod unwind;
 mod variables;
+mod verdicts;
 mod waits;
 
 pub use calls::*;
@@ -37,6 +38,7 @@ pub use symbols::*;
 pub use threads::*;
 pub use unwind::*;
 pub use variables::*;
+pub use verdicts::*;
 pub use waits::*;
 
 use crate::format::SectionKind;

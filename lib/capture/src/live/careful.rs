@@ -14,6 +14,7 @@ use std::cell::RefCell;
 use std::collections::{HashMap, HashSet};
 use std::fs::File;
 use std::os::unix::fs::FileExt;
+use std::rc::Rc;
 
 /// Bits of an entry of `/proc/PID/pagemap`: the page is in memory, or swapped out.
 /// (Linux, Documentation/admin-guide/mm/pagemap.rst)
@@ -23,6 +24,11 @@ const SWAPPED: u64 = 1 << 62;
 /// A memory of which only some pages are read.
 pub(crate) struct Careful<'a> {
     inner: &'a dyn Memory,
+    pages: Rc<Pages<'a>>,
+}
+
+/// Which pages of a process are read without waiting for anybody.
+pub(crate) struct Pages<'a> {
     maps: &'a [Map],
     /// The files that code is mapped from: device and inode.
     code: HashSet<(u32, u32, u64)>,
@@ -33,12 +39,34 @@ pub(crate) struct Careful<'a> {
 
 impl<'a> Careful<'a> {
     pub(crate) fn new(inner: &'a dyn Memory, maps: &'a [Map], proc: &Proc) -> Careful<'a> {
-        let code = maps.iter().filter(|map| map.is_executable() && map.inode != 0).map(file).collect();
-        let pagemap = File::open(proc.path("pagemap")).ok();
-        Careful { inner, maps, code, pagemap, known: RefCell::default() }
+        Careful { inner, pages: Rc::new(Pages::of(maps, proc)) }
     }
 
-    fn may_be_read(&self, page: u64) -> bool {
+    /// The same by what is known of pages.
+    pub(crate) fn by(inner: &'a dyn Memory, pages: &Rc<Pages<'a>>) -> Careful<'a> {
+        Careful { inner, pages: Rc::clone(pages) }
+    }
+}
+
+impl<'a> Pages<'a> {
+    pub(crate) fn of(maps: &'a [Map], proc: &Proc) -> Pages<'a> {
+        let code = maps.iter().filter(|map| map.is_executable() && map.inode != 0).map(file).collect();
+        let pagemap = File::open(proc.path("pagemap")).ok();
+        Pages { maps, code, pagemap, known: RefCell::default() }
+    }
+
+    /// Forgets what it was told: pages come and go.
+    pub(crate) fn forget(&self) {
+        self.known.borrow_mut().clear();
+    }
+
+    /// Whether all of `range` may be read.
+    pub(crate) fn may_be_read(&self, range: Range) -> bool {
+        let first = range.start.0 & !(PAGE - 1);
+        (first..range.end.0).step_by(PAGE as usize).all(|page| self.page_may_be_read(page))
+    }
+
+    fn page_may_be_read(&self, page: u64) -> bool {
         let Some(pagemap) = &self.pagemap else { return true };
         *self.known.borrow_mut().entry(page).or_insert_with(|| {
             let mut entry = [0; 8];
@@ -57,8 +85,7 @@ fn file(map: &Map) -> (u32, u32, u64) {
 impl Memory for Careful<'_> {
     fn read(&self, address: Address, buffer: &mut [u8]) -> Result<(), ReadError> {
         let range = Range { start: address, end: Address(address.0.saturating_add(buffer.len() as u64)) };
-        let first = range.start.0 & !(PAGE - 1);
-        if !(first..range.end.0).step_by(PAGE as usize).all(|page| self.may_be_read(page)) {
+        if !self.pages.may_be_read(range) {
             return Err(ReadError::Unreadable(range));
         }
         self.inner.read(address, buffer)

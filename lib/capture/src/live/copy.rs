@@ -154,6 +154,38 @@ impl Copy {
         gaps.is_empty()
     }
 
+    /// Holds what was read elsewhere, as far as nothing else is held there.
+    pub(crate) fn hold(&self, read: &[(Range, Vec<u8>)]) {
+        let mut held = self.lock();
+        for (range, bytes) in read {
+            let mut gaps = Vec::new();
+            held.gaps(*range, &mut gaps);
+            let chunk = held.chunks.len();
+            for gap in gaps {
+                let offset = usize::try_from(gap.start.0 - range.start.0).unwrap_or(usize::MAX);
+                held.pieces.insert(gap.start.0, Piece { end: gap.end.0, chunk, offset });
+            }
+            held.chunks.push(bytes.clone());
+        }
+    }
+
+    /// Whether none of `read` is held with other bytes.
+    pub(crate) fn agrees_with(&self, read: &[(Range, Vec<u8>)]) -> bool {
+        let held = self.lock();
+        read.iter().all(|(range, bytes)| {
+            let before = held.piece_at(range.start.0).map(|(start, _)| start);
+            let first = before.unwrap_or(range.start.0);
+            held.pieces.range(first..range.end.0).all(|(start, piece)| {
+                let common = Range { start: Address(*start), end: Address(piece.end) }.intersect(*range);
+                let from = usize::try_from(common.start.0.saturating_sub(range.start.0)).unwrap_or(usize::MAX);
+                let length = usize::try_from(common.len()).unwrap_or(usize::MAX);
+                let wanted = from.checked_add(length).and_then(|end| bytes.get(from..end));
+                let there = held.bytes_at(common.start.0).and_then(|there| there.get(..length));
+                common.is_empty() || wanted == there
+            })
+        })
+    }
+
     /// Whether all of `expected` is held, and is that.
     pub(crate) fn is(&self, expected: &[(Range, Vec<u8>)]) -> bool {
         let held = self.lock();

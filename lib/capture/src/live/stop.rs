@@ -37,10 +37,10 @@ use std::time::{Duration, Instant, SystemTime};
 pub(crate) const FIRST_OF_STACK: u64 = 64 << 10;
 
 /// What of a stack is read at most.
-const MAX_STACK: u64 = 8 << 20;
+pub(super) const MAX_STACK: u64 = 8 << 20;
 
 /// What of all stacks is read at most.
-const MAX_STACKS: u64 = 256 << 20;
+pub(super) const MAX_STACKS: u64 = 256 << 20;
 
 /// What the tracer reads and walks over itself: that takes far less than any limit. More of it, as of a hundred thousand
 /// frames, is left to the reader, so that the tracer can watch the clock.
@@ -411,7 +411,7 @@ pub(crate) fn read_all(copy: &Copy, threads: &[Thread], ask: &Ask) -> bool {
 
 /// A thread whose sp is on a side stack (a signal stack, a greenlet's) left its evaluation loops on its own stack: that
 /// stack from the innermost of them on, and some of it below, for that loop may have called further.
-fn own_stacks(python: &Python, threads: &[Thread], maps: &[Map]) -> Vec<Range> {
+pub(super) fn own_stacks(python: &Python, threads: &[Thread], maps: &[Map]) -> Vec<Range> {
     let mut ranges: Vec<Range> = Vec::new();
     let mut left = MAX_STACKS;
     for state in &python.states {

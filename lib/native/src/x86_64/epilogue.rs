@@ -78,13 +78,13 @@ fn decode(mut code: &[u8]) -> Option<Vec<Step>> {
 
 fn execute(steps: &[Step], registers: &RegisterFile, memory: &dyn Memory) -> Result<RegisterFile, Failure> {
     let mut caller = registers.kept_for_caller(Machine::X86_64);
-    let mut sp = registers.get(RSP).ok_or(Failure::BadCfi)?;
+    let mut sp = registers.get(RSP).ok_or(Failure::UnknownRegister)?;
     let advance = |sp: u64, by: u64| sp.checked_add(by).ok_or(Failure::BadCfi);
     for step in steps {
         match step {
             Step::Release(bytes) => sp = advance(sp, *bytes)?,
             Step::Leave => {
-                let frame = caller.get(RBP).ok_or(Failure::BadCfi)?;
+                let frame = caller.get(RBP).ok_or(Failure::UnknownRegister)?;
                 caller.set(RBP, Some(memory.read_u64(Address(frame))?));
                 sp = advance(frame, 8)?;
             }

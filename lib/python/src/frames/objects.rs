@@ -68,7 +68,7 @@ impl Frames<'_> {
         };
         let its_type = offsets.object_type.address(&object);
         if self.frame_type != its_type {
-            if !object::may_be(offsets, &object, "frame", self.memory) {
+            if !object::may_be(offsets, &object, "frame", self.shared) {
                 return Err(no_frame);
             }
             self.frame_type = its_type;

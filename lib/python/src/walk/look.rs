@@ -8,6 +8,9 @@ use pyst_memory::{Memory, MemoryExt, ReadError};
 use pyst_snapshot::Address;
 use pyst_snapshot::payload::{ActiveThreads, FoundRuntime, RuntimePhase};
 
+/// The largest thread state. CPython's have some hundred bytes.
+const STATE_SIZE: u64 = 64 << 10;
+
 /// What is read of the runtime's structure: its phase, its list of interpreters, and in older versions the GIL.
 const RUNTIME_HEAD: u64 = 1024;
 
@@ -50,9 +53,40 @@ pub(crate) fn look(layout: &Layout, address: Address, memory: &dyn Memory) -> Re
     })
 }
 
-pub(super) fn runtime_head(layout: &Layout, address: Address, memory: &dyn Memory) -> Result<Vec<u8>, ReadError> {
+pub(crate) fn runtime_head(layout: &Layout, address: Address, memory: &dyn Memory) -> Result<Vec<u8>, ReadError> {
     let length = layout.offsets.runtime_size.get().unwrap_or(RUNTIME_HEAD).min(RUNTIME_HEAD);
     memory.read_bytes(address, length, RUNTIME_HEAD)
+}
+
+/// A thread state whole; if that can't be had, as much of it as the walk needs.
+pub(crate) fn read_state(
+    layout: &Layout,
+    address: Address,
+    memory: &dyn Memory,
+    bytes: &mut Vec<u8>,
+) -> Result<(), ReadError> {
+    let offsets = &layout.offsets;
+    let whole = offsets.thread_size.get().unwrap_or(0).min(STATE_SIZE);
+    let fields = [
+        offsets.thread_next,
+        offsets.thread_interpreter,
+        offsets.thread_ident,
+        offsets.thread_native_id,
+        offsets.thread_frame,
+        offsets.thread_cframe,
+        offsets.thread_current_frame,
+        offsets.thread_base_frame,
+        offsets.thread_executor,
+        offsets.thread_chunk,
+        offsets.thread_chunk_top,
+        offsets.thread_attachment,
+    ];
+    let needed = fields.iter().filter_map(|field| field.get()?.checked_add(8)).max().unwrap_or(0).min(STATE_SIZE);
+    let mut read = |length: u64| {
+        bytes.resize(usize::try_from(length).unwrap_or(0), 0);
+        memory.read(address, bytes)
+    };
+    read(whole.max(needed)).or_else(|_| read(needed))
 }
 
 /// `sys.is_finalizing()` tells the last phase.

@@ -24,10 +24,12 @@ open_enum!(
     Blocking {
         /// It was stopped while its memory was read.
         STOPPED = 1, "stopped";
-        /// It ran on; each thread state says whether it was verified.
+        /// It ran on; `verdicts` says of each thread whether it was verified.
         NOT_STOPPED = 2, "not-stopped";
         /// There was nothing to stop: a core file.
         NOT_APPLICABLE = 3, "not-applicable";
+        /// Some of its threads were stopped, those only that could not be verified while they ran.
+        PARTLY_STOPPED = 4, "partly-stopped";
     }
 );
 

@@ -53,7 +53,7 @@ open_enum!(
         LOOP = 8, "loop";
         /// More frames than the stated limit.
         FRAME_LIMIT = 9, "frame-limit";
-        /// The CFI is malformed, or needs a register that is not known.
+        /// The CFI is malformed, or needs a register that it has said is lost.
         BAD_CFI = 10, "bad-cfi";
         /// The CFA did not move towards the stack's base.
         STACK_DID_NOT_GROW = 11, "stack-did-not-grow";
@@ -61,6 +61,8 @@ open_enum!(
         NO_REGISTERS = 12, "no-registers";
         /// What lies beyond is another stack's leftovers: a greenlet switch.
         STACK_SWITCH = 13, "stack-switch";
+        /// The CFI needs a register that was not known from the start: of a thread that was not stopped most are not.
+        REGISTER_UNKNOWN = 14, "register-unknown";
     }
 );
 

@@ -1,0 +1,180 @@
+//! One attempt at one thread of a process that runs: what it changes itself is read at once, then what that leads to, then
+//! the first again.
+//!
+//! What is the same each time did not change in between, but for a thread that went away from there and came back to the
+//! very same bytes just then, each time. What frames lead to (code, values) is read between two readings of the frames, so
+//! that it was in use while it was read.
+
+use super::asleep::Asleep;
+use super::values::Values;
+use super::{Target, at_once};
+use crate::live::careful::Careful;
+use crate::live::copy::Copy;
+use crate::live::leads::leads;
+use crate::live::stack::stack_at;
+use crate::live::stop::{self, MAX_STACK};
+use pyst_memory::{Memory, RangeSet, Recorder};
+use pyst_python::Alone;
+use pyst_snapshot::payload::{Python, Thread};
+use pyst_snapshot::{Address, Range, Tid};
+
+/// How often what a thread changes is read again. Once leaves no impossible stack in a million that is sought; a thread that
+/// does the same all the time may show the same one twice, so it is once more.
+const READ_AGAIN: usize = 2;
+
+/// Bytes and where they were.
+pub(super) type Pieces = Vec<(Range, Vec<u8>)>;
+
+/// A thread, or a thread state of which is not known which thread runs it, and what it is expected to read of it.
+#[derive(Clone, Debug, Default)]
+pub(super) struct Unit {
+    pub(super) tid: Option<Tid>,
+    /// Its thread states.
+    pub(super) states: Vec<Address>,
+    /// What it changes itself.
+    pub(super) own: Vec<Range>,
+    /// What its frames lead to.
+    pub(super) shared: Vec<Range>,
+}
+
+/// What an attempt brought.
+#[derive(Default)]
+pub(super) struct Reading {
+    /// Whether what the thread changes itself was the same each time, and holds together.
+    pub(super) verified: bool,
+    /// The thread, with its registers and its stack, if it slept all the time.
+    pub(super) asleep: Option<Thread>,
+    pub(super) told: Vec<Alone>,
+    pub(super) own: Pieces,
+    pub(super) shared: Pieces,
+    /// The stack, and what it leads to, of a thread that slept.
+    pub(super) stack: Pieces,
+    pub(super) values: Values,
+}
+
+impl Reading {
+    /// Whether another attempt has nothing to add.
+    pub(super) fn is_all(&self, unit: &Unit, target: &Target<'_>) -> bool {
+        self.verified && (self.asleep.is_some() || unit.tid.is_none() || !target.stacks)
+    }
+
+    /// The stack of a thread that slept; of others it may be one of several moments.
+    pub(super) fn kept_stack(&self) -> &[(Range, Vec<u8>)] {
+        if self.asleep.is_some() { &self.stack } else { &[] }
+    }
+
+    /// How much it is worth.
+    pub(super) fn worth(&self) -> u8 {
+        u8::from(self.verified) * 2 + u8::from(self.verified && self.asleep.is_some())
+    }
+}
+
+/// Reads a thread.
+pub(super) fn attempt(target: &Target<'_>, unit: &Unit) -> Reading {
+    let task = unit.tid.map(|tid| target.proc.task(tid.0));
+    let asleep = task.as_ref().and_then(Asleep::now);
+    let copy = Copy::expecting(target.pid, 0);
+    let careful = Careful::by(&copy, &target.pages);
+    let thread = unit.tid.zip(asleep.as_ref()).map(|(tid, asleep)| asleep_thread(target, tid, asleep));
+    let stack = thread.as_ref().and_then(|thread| thread.stack);
+    let top = stack.map(|stack| stack.read.intersect(stop::top_of_stack(stack.read.start)));
+    let first = unit.own.iter().copied().chain(top).chain(unit.shared.iter().copied());
+    let first: Vec<Range> = first.filter(|range| target.pages.may_be_read(*range)).collect();
+    let _ = copy.read_ranges(&first);
+
+    let (own, shared) = (Recorder::new(&careful), Recorder::new(&careful));
+    let alone = |states: &pyst_python::States| {
+        unit.states.iter().filter_map(|state| states.alone(*state, &own, &shared)).collect::<Vec<Alone>>()
+    };
+    let told = target.states.as_ref().map(alone).unwrap_or_default();
+    let own = without(&own.ranges(), unit.states.iter().filter_map(|state| target.states.as_ref()?.links(*state)));
+    let (own, shared) = (held(&careful, &own), held(&careful, &shared.ranges()));
+    let stack = thread.as_ref().map(|thread| read_stack(target, thread, &told, &copy)).unwrap_or_default();
+    let values = Values::read(target, &told, &own, &shared, &copy);
+
+    let all_read = told.len() == unit.states.len();
+    let same = all_read && (0..READ_AGAIN).all(|_| is_still(target, &own));
+    let slept = task.as_ref().zip(asleep.as_ref()).is_some_and(|(task, asleep)| asleep.slept_on(task));
+    let asleep = thread.filter(|_| slept);
+    let settled = told.iter().all(|alone| alone.settled);
+    Reading { verified: same && (settled || asleep.is_some()), asleep, told, own, shared, stack, values }
+}
+
+/// What is known of a thread that sleeps.
+fn asleep_thread(target: &Target<'_>, tid: Tid, asleep: &Asleep) -> Thread {
+    let limit = MAX_STACK.min(target.stacks_left.get());
+    let stack = target.stacks.then(|| stack_at(asleep.sp, None, target.maps, limit));
+    target.stacks_left.set(target.stacks_left.get().saturating_sub(stack.map_or(0, |stack| stack.read.len())));
+    Thread { tid, registers: Some(asleep.registers.clone()), stack, ..Thread::default() }
+}
+
+/// Reads the rest of a thread's stack, and what the stack leads to.
+fn read_stack(target: &Target<'_>, thread: &Thread, told: &[Alone], copy: &Copy) -> Pieces {
+    let Some(stack) = thread.stack else { return Pieces::new() };
+    let threads = std::slice::from_ref(thread);
+    let states = told.iter().map(|alone| pyst_snapshot::payload::PythonState {
+        tid: Some(thread.tid),
+        runs: alone.state.runs.clone(),
+        ..Default::default()
+    });
+    let python = Python { states: states.collect(), ..Python::default() };
+    let mut ranges: RangeSet = stop::own_stacks(&python, threads, target.maps).into_iter().collect();
+    ranges.insert(stack.read);
+    let readable = target.readable(ranges.merged());
+    let _ = copy.read_ranges(&readable);
+    let further = leads(copy, threads, target.maps, MAX_STACK);
+    let further = target.readable(further.clone().merged());
+    let _ = copy.read_ranges(&further);
+    let all: RangeSet = readable.into_iter().chain(further).collect();
+    held(copy, all.clone().merged())
+}
+
+/// What `memory` holds of `ranges`.
+fn held(memory: &dyn Memory, ranges: &[Range]) -> Pieces {
+    let read = |range: &Range| {
+        let mut bytes = vec![0; usize::try_from(range.len()).ok()?];
+        memory.read(range.start, &mut bytes).ok()?;
+        Some((*range, bytes))
+    };
+    ranges.iter().filter_map(read).collect()
+}
+
+/// Whether these bytes are still there.
+fn is_still(target: &Target<'_>, pieces: &Pieces) -> bool {
+    let ranges: Vec<Range> = pieces.iter().map(|(range, _)| *range).collect();
+    let now = at_once::read(target.pid, &ranges);
+    now.is_some_and(|now| now.iter().eq(pieces.iter().flat_map(|(_, bytes)| bytes)))
+}
+
+/// `ranges`, ascending and disjoint, without `holes`.
+pub(super) fn without(ranges: &[Range], holes: impl Iterator<Item = Range>) -> Vec<Range> {
+    let mut holes: RangeSet = holes.collect();
+    let holes = holes.merged();
+    let mut left = Vec::with_capacity(ranges.len());
+    for range in ranges {
+        let mut start = range.start;
+        let first = holes.partition_point(|hole| hole.end <= range.start);
+        for hole in holes.iter().skip(first).take_while(|hole| hole.start < range.end) {
+            left.push(Range { start, end: hole.start });
+            start = hole.end;
+        }
+        left.push(Range { start, end: range.end });
+    }
+    left.retain(|range| !range.is_empty());
+    left
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn holes_are_left_out() {
+        let range = |start, end| Range { start: Address(start), end: Address(end) };
+        let ranges = [range(10, 20), range(30, 40), range(50, 60)];
+        let holes = [range(0, 12), range(15, 17), range(18, 35), range(38, 39), range(50, 70)];
+        let left = [range(12, 15), range(17, 18), range(35, 38), range(39, 40)];
+        assert_eq!(without(&ranges, holes.into_iter()), left);
+        assert_eq!(without(&ranges, std::iter::empty()), ranges);
+    }
+}
