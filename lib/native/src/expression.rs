@@ -1,7 +1,7 @@
 //! DWARF expressions in CFI: PLT entries, realigned stacks, signal frames.
 
 use crate::registers::RegisterFile;
-use crate::rules::Failure;
+use crate::rules::{Failure, needed};
 use gimli::{Encoding, EndianSlice, Evaluation, EvaluationResult, Format, LittleEndian, Location, Value};
 use pyst_memory::Memory;
 use pyst_snapshot::Address;
@@ -32,7 +32,7 @@ pub(crate) fn evaluate(
                 evaluation.resume_with_memory(Value::Generic(value))
             }
             EvaluationResult::RequiresRegister { register, .. } => {
-                let value = registers.get(register.0.into()).ok_or(Failure::UnknownRegister)?;
+                let value = needed(register.0.into(), registers)?;
                 evaluation.resume_with_register(Value::Generic(value))
             }
             // All others ask about a function's variables, which CFI has none of.

@@ -2,7 +2,7 @@
 
 use crate::expression::evaluate;
 use crate::machine::Machine;
-use crate::registers::RegisterFile;
+use crate::registers::{COUNT, RegisterFile};
 use crate::row::{Cfa, Row, Rule};
 use pyst_memory::{Memory, MemoryExt, ReadError};
 use pyst_snapshot::Address;
@@ -24,11 +24,17 @@ impl From<ReadError> for Failure {
     }
 }
 
+/// The value of a register that a rule needs.
+pub(crate) fn needed(register: usize, registers: &RegisterFile) -> Result<u64, Failure> {
+    let unknown = if register < COUNT { Failure::UnknownRegister } else { Failure::BadCfi };
+    registers.get(register).ok_or(unknown)
+}
+
 /// The canonical frame address.
 pub(crate) fn cfa(row: &Row, registers: &RegisterFile, memory: &dyn Memory) -> Result<u64, Failure> {
     match &row.cfa {
         Cfa::Offset(register, offset) => {
-            let base = registers.get(*register).ok_or(Failure::UnknownRegister)?;
+            let base = needed(*register, registers)?;
             base.checked_add_signed(*offset).ok_or(Failure::BadCfi)
         }
         Cfa::Expression(expression) => evaluate(expression, None, registers, memory),

@@ -199,10 +199,30 @@ fn expressions_are_evaluated_with_a_bound() {
     }
 
     // DW_OP_skip -3: for ever. DW_OP_drop of nothing. An operation of variables, DW_OP_fbreg. A register nobody has.
-    for bad in [&[0x0f, 3, 0x2f, 0xfd, 0xff][..], &[0x0f, 1, 0x13], &[0x0f, 2, 0x91, 0], &[0x0c, 40, 8], &[0x0d, 12]] {
+    for bad in [&[0x0f, 3, 0x2f, 0xfd, 0xff][..], &[0x0f, 1, 0x13], &[0x0f, 2, 0x91, 0], &[0x0c, 40, 8]] {
         let world = chain().function(0x400, "odd", bad).registers(&[(RIP, TEXT + 0x410), (RSP, STACK)]);
         assert_eq!(world.end(), StackEnd::BAD_CFI, "{bad:x?}");
     }
+}
+
+#[test]
+fn a_register_that_nobody_told_is_another_matter_than_one_that_was_lost() {
+    // The CFA is at r12, in the frame that runs, and in its caller after r12 was lost.
+    let (at_r12, loses_r12) = ([0x0d, 12], [0x07, 12]);
+    let with = |known: &[(u16, u64)], inner: &[u8]| {
+        let registers = [&[(RIP, TEXT + 0x410), (RSP, STACK)][..], known].concat();
+        chain().function(0x400, "inner", inner).registers(&registers).end()
+    };
+    assert_eq!(with(&[], &at_r12), StackEnd::REGISTER_UNKNOWN);
+    let saved = [(3, 1), (6, 1), (12, STACK + 8), (13, 1), (14, 1), (15, 1)];
+    assert_ne!(with(&saved, &at_r12), StackEnd::REGISTER_UNKNOWN);
+    let lost = |known: &[(u16, u64)]| {
+        let registers = [&[(RIP, TEXT + 0x410), (RSP, STACK)][..], known].concat();
+        let world = World::default().function(0x400, "inner", &loses_r12).function(0x500, "outer", &at_r12);
+        world.registers(&registers).words(STACK, &[TEXT + 0x510, 0, 0]).end()
+    };
+    assert_eq!(lost(&[]), StackEnd::REGISTER_UNKNOWN);
+    assert_eq!(lost(&saved), StackEnd::BAD_CFI);
 }
 
 #[test]
