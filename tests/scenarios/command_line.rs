@@ -152,3 +152,25 @@ fn four_tools_in_a_pipe() {
     }
     scenario.finish();
 }
+
+#[test]
+fn what_is_for_processes_is_refused_for_cores_and_without_sense() {
+    let scenario = Scenario::new("usage of --children and --count");
+    for (arguments, words) in [
+        (&["--children", "./core"][..], "--children is for processes"),
+        (&["--count", "2", "./core"], "--count is for processes"),
+        (&["--children", "--core", "./core"], "cannot be used with"),
+        (&["--interval", "1", "7"], "--count <N>"),
+        (&["--count", "0", "7"], "0 is not in 1.."),
+        (&["--count", "2", "--interval", "-1", "7"], "-1"),
+        (&["--count", "2", "--interval", "soon", "7"], "a number of seconds is wanted"),
+    ] {
+        scenario.on(&arguments.join(" "), || {
+            let wrong = grab(arguments.iter().copied())?;
+            ensure!(wrong.status == Some(2) && wrong.stdout.is_empty(), "{wrong:?}");
+            ensure!(wrong.stderr.contains(words), "`{words}` is not in: {}", wrong.stderr);
+            Ok(())
+        });
+    }
+    scenario.finish();
+}
