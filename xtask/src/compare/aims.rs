@@ -106,7 +106,12 @@ impl Aim {
 /// How much of what it may have the tool has that has most of it.
 fn most_of_bound(peaks: &[Peak], captured: f64) -> Option<f64> {
     let most = peaks.iter().map(|peak| peak.anonymous).max()?;
-    Some(most as f64 / (MEMORY + 1.25 * captured))
+    Some(most as f64 / memory_bound(captured))
+}
+
+/// What a tool may have of memory of its own, when so many bytes are captured.
+pub(crate) fn memory_bound(captured: f64) -> f64 {
+    MEMORY + 1.25 * captured
 }
 
 impl Judged {

@@ -1,21 +1,27 @@
 //! How time and memory of pyst grow with the target: that is to be linear.
 
+use super::aims::memory_bound;
 use super::interpreters::Interpreter;
 use super::measure::{Output, run, run_watching_memory};
+use super::report::{none, row, rule};
 use super::rounds::{Bench, milliseconds};
 use super::snapshot::{Taken, run_floor};
-use super::statistics::Sample;
+use super::statistics::{Sample, short};
 use super::targets::{Program, Target, deep, threads};
 use super::tools::{Kind, Mode};
 use anyhow::{Context, Result};
+use std::fmt::Write;
 use std::fs::File;
 
 /// Large targets take long, and vary little.
 const ROUNDS: usize = 5;
 
-/// The least, some, and as many as there may be.
-fn programs() -> [Program; 6] {
-    [threads(50), threads(500), threads(5000), deep(1000), deep(10_000), deep(100_000)]
+/// A stop of this size can take longer than one should by default.
+pub(crate) const UNLIMITED: [&str; 2] = ["--stop-limit", "5000"];
+
+/// What grows, each in three sizes.
+fn programs() -> [[Program; 3]; 2] {
+    [[threads(50), threads(500), threads(5000)], [deep(1000), deep(10_000), deep(100_000)]]
 }
 
 /// What one took. Times are milliseconds, sizes bytes.
@@ -33,18 +39,27 @@ pub(crate) struct Grown {
     pub(crate) wall: Sample,
     pub(crate) kept: Sample,
     /// The most memory of its own that one of the tools has.
-    pub(crate) memory: f64,
+    pub(crate) memory: Sample,
     pub(crate) failure: Option<String>,
+}
+
+impl Grown {
+    /// Whether this is a larger size of the same thing.
+    fn is_larger(&self, other: &Grown) -> bool {
+        let kind = |one: &Grown| {
+            (one.interpreter.clone(), one.mode, one.target.split_once(' ').map(|(_, what)| what.to_owned()))
+        };
+        kind(self) == kind(other) && self.units > other.units
+    }
 }
 
 /// Measures all sizes.
 pub(crate) fn measure(bench: &Bench, interpreter: &Interpreter) -> Result<Vec<Grown>> {
     let mut all = Vec::new();
     let pyst = bench.tools.iter().find(|tool| tool.kind == Kind::Pyst).context("pyst itself is there")?;
-    for program in programs() {
+    for program in programs().iter().flatten() {
         eprintln!("{}, growth: {}", interpreter.name, program.name);
-        let target =
-            Target::start(interpreter, &program, &bench.programs.probe, bench.processors.probe, bench.scratch)?;
+        let target = Target::start(interpreter, program, &bench.programs.probe, bench.processors.probe, bench.scratch)?;
         for mode in [Mode::Python, Mode::Native] {
             let mut grown = Grown {
                 interpreter: interpreter.name.clone(),
@@ -53,7 +68,13 @@ pub(crate) fn measure(bench: &Bench, interpreter: &Interpreter) -> Result<Vec<Gr
                 mode: Some(mode),
                 ..Grown::default()
             };
-            let pipeline = || pyst.pipeline(mode, target.pid()).unwrap_or_default();
+            let pipeline = || {
+                let mut pipeline = pyst.pipeline(mode, target.pid()).unwrap_or_default();
+                if let Some(grab) = pipeline.first_mut() {
+                    grab.args(UNLIMITED);
+                }
+                pipeline
+            };
             let path = bench.scratch.join("snapshot");
             // The first round warms up.
             for round in 0..=ROUNDS.min(bench.rounds) {
@@ -73,9 +94,63 @@ pub(crate) fn measure(bench: &Bench, interpreter: &Interpreter) -> Result<Vec<Gr
                 grown.failure = grown.failure.or(cost.failure);
             }
             let peaks = run_watching_memory(&mut pipeline())?;
-            grown.memory = peaks.iter().map(|peak| peak.anonymous).max().unwrap_or_default() as f64;
+            grown.memory.push(peaks.iter().map(|peak| peak.anonymous).max().unwrap_or_default() as f64);
             all.push(grown);
         }
     }
     Ok(all)
+}
+
+/// The table, and how much more each thread or frame takes in a target that is ten times as large.
+pub(crate) fn render(text: &mut String, grown: &[Grown]) -> Result<()> {
+    writeln!(text, "### Growth\n")?;
+    writeln!(
+        text,
+        "With `pyst-grab {}`, by pyst-grab's and the floor's own clocks. Ratios are for each thread or frame, to the size before.\n",
+        UNLIMITED.join(" ")
+    )?;
+    let columns = [
+        "Python",
+        "target",
+        "",
+        "stop, ms",
+        "floor, ms",
+        "stop each, µs",
+        "ratio",
+        "wall, ms",
+        "wall each, µs",
+        "ratio",
+        "kept, KiB",
+        "anonymous memory of the largest tool, MiB",
+        "each, bytes",
+        "ratio",
+        "of its bound",
+        "",
+    ];
+    row(text, columns)?;
+    rule(text, columns.len())?;
+    for one in grown {
+        let before = grown.iter().rfind(|other| one.is_larger(other));
+        let each = |of: fn(&Grown) -> &Sample, scale: f64| -> [String; 3] {
+            let each = |one: &Grown| of(one).median().map(|all| all / one.units);
+            let ratio = before.and_then(|before| Some(each(one)? / each(before)?));
+            let number = |number: Option<f64>| number.map_or_else(none, short);
+            [number(of(one).median()), number(each(one).map(|each| each * scale)), number(ratio)]
+        };
+        let [stop, stop_each, stop_ratio] = each(|one| &one.stop, 1e3);
+        let [wall, wall_each, wall_ratio] = each(|one| &one.wall, 1e3);
+        let [_, memory_each, memory_ratio] = each(|one| &one.memory, 1.0);
+        let memory = one.memory.median().unwrap_or_default();
+        let kept = one.kept.median().unwrap_or_default();
+        let floor = one.floor.median().map_or_else(none, short);
+        let mode = one.mode.map_or("", Mode::name).to_owned();
+        let mib = short(memory / f64::from(1 << 20));
+        let (kib, bound) = (short(kept / 1024.0), short(memory / memory_bound(kept)));
+        let names = [one.interpreter.clone(), one.target.clone(), mode];
+        let times = [stop, floor, stop_each, stop_ratio, wall, wall_each, wall_ratio];
+        let sizes = [kib, mib, memory_each, memory_ratio, bound, one.failure.clone().unwrap_or_default()];
+        row(text, names.into_iter().chain(times).chain(sizes))?;
+    }
+    writeln!(text)?;
+    Ok(())
 }

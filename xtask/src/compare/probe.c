@@ -22,8 +22,8 @@
 #include <time.h>
 #include <unistd.h>
 
-/* Two looks at the clock are 30 ns apart; nothing that stops a thread takes less than this. */
-enum { SMALLEST_GAP = 3000, BETWEEN_POLLS = 1000000 };
+/* Nanoseconds. Two looks at the clock are 30 apart; nothing that stops a thread takes less than 3000. */
+enum { SMALLEST_GAP = 3000, LONGEST_LOOK = 10000, BETWEEN_POLLS = 1000000 };
 
 static int processor;
 static int schedstat;
@@ -68,9 +68,12 @@ static void watch(void) {
                 total += (uint64_t)away;
                 count++;
             }
+            /* What begins now goes on from the very figures that this ended with: a stop may come at any instruction here. */
+            since = now;
+            used = used_now;
             delay = delay_now;
-            used = nanoseconds(CLOCK_THREAD_CPUTIME_ID);
-            now = since = nanoseconds(CLOCK_MONOTONIC);
+            uint64_t after = nanoseconds(CLOCK_MONOTONIC);
+            now = after - now < LONGEST_LOOK ? after : now;
         }
         last = now;
         if (now - polled > BETWEEN_POLLS) {

@@ -1,7 +1,7 @@
 //! The results as Markdown.
 
 use super::aims::Aim;
-use super::growth::Grown;
+use super::growth::{self, Grown};
 use super::measure::machine;
 use super::results::{Cell, Measured};
 use super::rounds::Bench;
@@ -23,7 +23,9 @@ pub(crate) fn render(bench: &Bench, measured: &[Measured], grown: &[Grown]) -> R
         writeln!(text, "### Python {interpreter}\n")?;
         tables(&mut text, &of)?;
     }
-    growth(&mut text, grown)?;
+    if !grown.is_empty() {
+        growth::render(&mut text, grown)?;
+    }
     shortcomings(&mut text, measured)?;
     Ok(text)
 }
@@ -141,52 +143,6 @@ fn peaks(cell: &Cell, of: fn(&super::measure::Peak) -> u64) -> String {
     if mib.is_empty() { none() } else { mib.join(" ") }
 }
 
-fn growth(text: &mut String, grown: &[Grown]) -> Result<()> {
-    if grown.is_empty() {
-        return Ok(());
-    }
-    writeln!(text, "### Growth\n")?;
-    let columns = [
-        "Python",
-        "target",
-        "",
-        "stop ms",
-        "floor ms",
-        "stop µs each",
-        "wall ms",
-        "wall µs each",
-        "kept KiB",
-        "most memory of a tool, MiB",
-        "bytes of it each",
-        "",
-    ];
-    row(text, columns)?;
-    rule(text, columns.len())?;
-    for one in grown {
-        let each = |sample: &Sample| sample.median().map_or_else(none, |ms| short(ms * 1e3 / one.units));
-        let median = |sample: &Sample| sample.median().map_or_else(none, short);
-        row(
-            text,
-            [
-                one.interpreter.clone(),
-                one.target.clone(),
-                one.mode.map_or("", Mode::name).to_owned(),
-                median(&one.stop),
-                median(&one.floor),
-                each(&one.stop),
-                median(&one.wall),
-                each(&one.wall),
-                one.kept.median().map_or_else(none, |bytes| short(bytes / 1024.0)),
-                short(one.memory / f64::from(1 << 20)),
-                short(one.memory / one.units),
-                one.failure.clone().unwrap_or_default(),
-            ],
-        )?;
-    }
-    writeln!(text)?;
-    Ok(())
-}
-
 /// What the tools did not do.
 fn shortcomings(text: &mut String, measured: &[Measured]) -> Result<()> {
     writeln!(text, "### What a tool did not show\n")?;
@@ -207,7 +163,7 @@ fn shortcomings(text: &mut String, measured: &[Measured]) -> Result<()> {
     Ok(())
 }
 
-fn row(text: &mut String, cells: impl IntoIterator<Item = impl AsRef<str>>) -> Result<()> {
+pub(crate) fn row(text: &mut String, cells: impl IntoIterator<Item = impl AsRef<str>>) -> Result<()> {
     for cell in cells {
         write!(text, "| {} ", cell.as_ref())?;
     }
@@ -215,11 +171,11 @@ fn row(text: &mut String, cells: impl IntoIterator<Item = impl AsRef<str>>) -> R
     Ok(())
 }
 
-fn rule(text: &mut String, columns: usize) -> Result<()> {
+pub(crate) fn rule(text: &mut String, columns: usize) -> Result<()> {
     writeln!(text, "{}|", "|---".repeat(columns))?;
     Ok(())
 }
 
-fn none() -> String {
+pub(crate) fn none() -> String {
     "–".to_owned()
 }
