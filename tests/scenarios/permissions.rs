@@ -5,10 +5,11 @@ use crate::empty_root::EmptyRoot;
 use anyhow::{Context, Result, bail, ensure};
 use pyst_tests::{
     Child, Interpreter, Output, Pipeline, Report, Scenario, Tool, has_program, interpreters, is_root, run, tools_dir,
+    wait_until,
 };
 use std::fs;
 use std::io::{BufRead, BufReader};
-use std::os::unix::fs::PermissionsExt;
+use std::os::unix::fs::{MetadataExt, PermissionsExt};
 use std::path::PathBuf;
 use std::process::{Command, Stdio};
 use tempfile::TempDir;
@@ -178,6 +179,38 @@ fn each_refusal_names_its_one_reason_and_what_helps() {
     scenario.finish();
 }
 
+/// What executables make of a process: one that is setuid, and one that may be run and not read.
+#[test]
+fn what_the_executable_forbids_is_said() {
+    let scenario = Scenario::new("refusals by the executable");
+    let Some((_, public)) = prepared(&scenario) else { return };
+    let cases = [
+        ("setuid", 0o4755, "changed-user", "real uid 65534, effective 0"),
+        ("unreadable", 0o711, "not-dumpable", "sudo"),
+    ];
+    for (what, mode, code, words) in cases {
+        let exe = public.0.path().join(what);
+        fs::copy("/bin/sleep", &exe).unwrap();
+        fs::set_permissions(&exe, fs::Permissions::from_mode(mode)).unwrap();
+        let mut command = command(&setpriv(&USER), exe.display().to_string());
+        let target = Child::spawn(command.arg("600").current_dir("/")).unwrap();
+        let status = wait_until("sleep", 20, || {
+            let status = fs::read_to_string(format!("/proc/{}/status", target.pid())).ok()?;
+            (status.contains(&format!("Name:\t{what}\n")) && status.contains("State:\tS")).then_some(status)
+        });
+        if what == "setuid" && !status.unwrap().contains("Uid:\t65534\t0\t0") {
+            scenario.skip(what, "the temporary folder is on a file system without setuid");
+            continue;
+        }
+        if fs::metadata(format!("/proc/{}/stat", target.pid())).is_ok_and(|stat| stat.uid() == 65534) {
+            scenario.skip(what, "this kernel leaves such a process dumpable");
+            continue;
+        }
+        scenario.on(what, || is_refused(&public.grab_through(&setpriv(&USER), target.pid())?, code, &[words]));
+    }
+    scenario.finish();
+}
+
 #[test]
 fn filters_and_policies_of_a_sandbox_are_told_from_other_refusals() {
     let scenario = Scenario::new("refusals of a sandbox");
@@ -216,6 +249,15 @@ fn user_namespaces_are_looked_into_and_not_out_of() {
         let target = sleeper(interpreter, &inside, "")?;
         is_complete(&public.grab_through(&user, target.pid())?)
     });
+    let whole = [&inside[..inside.len() - 1], &["--pid", "--fork", "--kill-child", "--mount-proc", "--"]].concat();
+    scenario.on("a rootless container with all its namespaces, seen by its user", || {
+        let container = sleeper(interpreter, &whole, "")?;
+        let children = fs::read_to_string(format!("/proc/{0}/task/{0}/children", container.pid()))?;
+        let output = public.grab_through(&user, children.trim().parse()?)?;
+        is_complete(&output)?;
+        ensure!(report(&output)?.json["process"]["namespace_pids"] == serde_json::json!([1]), "another id inside");
+        Ok(())
+    });
     scenario.on("a rootless container, seen by root", || {
         let target = sleeper(interpreter, &inside, "")?;
         is_complete(&public.grab_through(&["env"], target.pid())?)
@@ -230,21 +272,26 @@ fn user_namespaces_are_looked_into_and_not_out_of() {
 #[test]
 fn a_proc_that_hides_processes_or_shows_others_is_seen_through() {
     let scenario = Scenario::new("/proc");
-    let Some((_, public)) = prepared(&scenario) else { return };
+    let Some((interpreter, public)) = prepared(&scenario) else { return };
     let grab = public.grab().display().to_string();
     // A pid namespace of its own has a /proc of its own: no setting of this machine changes.
     let own = ["unshare", "--pid", "--fork", "--kill-child", "--mount", "--mount-proc", "sh", "-c"];
     if !run(command(&own, "true".to_owned()).current_dir("/")).is_ok_and(|output| output.status == Some(0)) {
         return scenario.skip("all", "making namespaces needs CAP_SYS_ADMIN");
     }
-    for (value, words) in [("2", ["hidepid=", "another user's", "sudo"]), ("1", ["hidepid=", "another user's", "sudo"])]
-    {
-        scenario.on(&format!("hidepid={value}"), || {
-            let line = format!(
-                "mount -o remount,hidepid={value} /proc && {{ sleep 600 & }} && setpriv {} -- {grab} $!",
-                USER.join(" ")
-            );
-            is_refused(&run(command(&own, line).current_dir("/"))?, "hidden", &words)
+    let program = "import ctypes, time; ctypes.CDLL(None).prctl(4, 0, 0, 0, 0); time.sleep(600)";
+    let undumpable = format!("{} -c '{program}'", interpreter.exe.display());
+    let user = format!("setpriv {} --", USER.join(" "));
+    for (what, value, target, whose) in [
+        ("that hides", "2", "sleep 600".to_owned(), "another user's"),
+        ("that locks", "1", "sleep 600".to_owned(), "another user's"),
+        ("that hides one's own", "2", format!("{user} {undumpable}"), "this user's, but not dumpable"),
+    ] {
+        scenario.on(what, || {
+            // The target is given a second to become what it is.
+            let line =
+                format!("mount -o remount,hidepid={value} /proc && {{ {target} & }} && sleep 1 && {user} {grab} $!",);
+            is_refused(&run(command(&own, line).current_dir("/"))?, "hidden", &["hidepid=", whose, "sudo"])
         });
     }
     scenario.on("that of another pid namespace", || {

@@ -69,10 +69,12 @@ pub enum CaptureError {
         count: u64,
     },
     /// `/proc` hides it.
-    #[error("process {pid} is another user's, and hidden from this one: /proc is mounted with {option}: {remedy}")]
+    #[error("process {pid} is {whose}, and hidden from this one: /proc is mounted with {option}: {remedy}")]
     Hidden {
         /// The process.
         pid: u32,
+        /// Who may not look for it.
+        whose: &'static str,
         /// `hidepid=invisible`
         option: String,
         /// What helps.

@@ -63,14 +63,16 @@ pub(crate) fn of(pid: u32, error: &io::Error) -> CaptureError {
 pub(crate) fn of_invisible(pid: u32) -> CaptureError {
     let number = i32::try_from(pid).ok().filter(|pid| *pid > 0);
     let found = number.map(|number| nix::sys::signal::kill(Pid::from_raw(number), None));
-    match (found, hidden_by()) {
-        (Some(Ok(()) | Err(Errno::EPERM)), Some(option)) => {
-            let own = Credentials::of(&Proc::of(std::process::id()));
-            let remedy = own.as_ref().map_or("run as root (sudo)", Credentials::way_to_power);
-            CaptureError::Hidden { pid, option, remedy }
-        }
-        _ => CaptureError::NoSuchProcess { pid },
-    }
+    let (Some(Ok(()) | Err(Errno::EPERM)), Some(option)) = (found, hidden_by()) else {
+        return CaptureError::NoSuchProcess { pid };
+    };
+    let own = Credentials::of(&Proc::of(std::process::id())).unwrap_or_default();
+    // Root may send signals to all.
+    let whose = match found {
+        Some(Ok(())) if own.uids[1] != 0 => "this user's, but not dumpable or more privileged",
+        _ => "another user's",
+    };
+    CaptureError::Hidden { pid, whose, option, remedy: own.way_to_power() }
 }
 
 /// Checks that the numbers in `/proc` are those that the system calls of this process take. In a pid namespace that has still
