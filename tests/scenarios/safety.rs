@@ -1,6 +1,7 @@
 //! A capture takes nothing from its target, whatever becomes of pyst-grab: signals arrive, a stopped process stays stopped, a
 //! running one runs on. The targets know themselves whether something is missing.
 
+mod interrupted;
 mod outputs;
 mod processes;
 mod signals;

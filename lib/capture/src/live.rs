@@ -3,6 +3,7 @@
 mod careful;
 mod copy;
 mod files;
+mod interrupted;
 mod late;
 mod leads;
 mod locals;
@@ -20,6 +21,7 @@ mod waits;
 
 use crate::error::CaptureError;
 use crate::finish::{self, Facts};
+use crate::modules::WithFiles;
 use crate::source::TargetPaths;
 use crate::{Options, nanoseconds};
 use copy::Copy;
@@ -100,8 +102,8 @@ fn capture_here(pid: u32, options: &Options, released: &Sender<()>) -> Result<Sn
     let (mut look, taken) = look_and_take(pid, options)?;
     look.renew_modules(&options.search);
     let _ = released.send(());
-    let Taken { mut threads, image, captured_at, blocking, stopped, diagnostics, bytes, verdicts, unsettled: _ } =
-        taken;
+    let Taken { mut threads, image, captured_at, blocking, stopped, bytes, verdicts, .. } = taken;
+    let diagnostics = [taken.diagnostics, taken.interrupted].concat();
     name_newcomers(pid, &mut threads);
     let capture = Capture {
         captured_at_ns: nanoseconds(captured_at),
@@ -174,6 +176,8 @@ struct Taken {
     bytes: u64,
     /// Of a target that ran while it was read.
     verdicts: Option<Verdicts>,
+    /// Of which calls the stops have made EINTR the result.
+    interrupted: Vec<Diagnostic>,
     diagnostics: Vec<Diagnostic>,
 }
 
@@ -191,12 +195,13 @@ fn take_stopped(pid: u32, look: &Look, options: &Options) -> Result<Taken, Captu
         }
         std::thread::sleep(BETWEEN_STOPS);
         // It may exit, or get another tracer, while it runs; then the first time is as good as it gets.
-        let Ok(again) = stop_once(pid, look, options) else { break };
+        let Ok(mut again) = stop_once(pid, look, options) else { break };
+        taken.interrupted.append(&mut again.interrupted);
         if again.blocking != taken.blocking || !again.diagnostics.is_empty() {
             break;
         }
         let lost = taken.stopped.zip(again.stopped).map(|(before, now)| before + now);
-        taken = Taken { stopped: lost, ..again };
+        taken = Taken { stopped: lost, interrupted: taken.interrupted, ..again };
     }
     Ok(taken)
 }
@@ -240,15 +245,19 @@ fn stop_once(pid: u32, look: &Look, options: &Options) -> Result<Taken, CaptureE
         let message = format!("{}: what was read by then is here, the rest is lost", CaptureError::Exited { pid });
         diagnostics.push(Diagnostic::new(Severity::LOSS, "process-exited", message));
     }
+    let image = copy.into_image();
+    let memory = WithFiles { memory: &image, maps: &look.maps, loaded: &look.loaded };
+    let interrupted = interrupted::diagnostics(&stopped.threads, &memory);
     Ok(Taken {
         threads: stopped.threads,
-        image: copy.into_image(),
+        image,
         captured_at: stopped.captured_at,
         blocking: Blocking::STOPPED,
         stopped: Some(stopped.stopped),
         unsettled: stopped.unsettled,
         bytes,
         verdicts: None,
+        interrupted,
         diagnostics,
     })
 }
@@ -271,6 +280,7 @@ fn take_running(pid: u32, look: &Look, options: &Options, tracer: Option<u32>) -
         unsettled: false,
         bytes,
         verdicts: Some(verdicts),
+        interrupted: Vec::new(),
         diagnostics,
     })
 }
