@@ -7,6 +7,18 @@ use std::ffi::OsString;
 use std::path::PathBuf;
 use std::time::Duration;
 
+const EXIT_STATUS: &str = "Exit status: 0 complete, 1 failed, 2 usage, 3 partial.";
+
+/// What a stop changes for a process. The calls are those of signal(7), "Interruption of system calls and library functions by stop
+/// signals".
+const STOPS: &str = "What a stop does to a process: it runs on as if nothing had been, whatever becomes of pyst-grab, a \
+    process that was stopped stays stopped, and signals that come meanwhile arrive. A few system calls alone do not go on, \
+    but return EINTR: epoll_wait and epoll_pwait, semop and semtimedop, sigtimedwait and sigwaitinfo, and of sockets that \
+    have a timeout (SO_RCVTIMEO, SO_SNDTIMEO) accept, connect, and those that send and receive. Python 3.5 and later call \
+    again by themselves; an extension module in C that does not may report an error. SIGSTOP does the same, and so does every \
+    debugger. Each thread that it happened to is told, with its call, by --verbose and in JSON (interrupted-call). With \
+    --no-block no process is stopped, and no call interrupted.";
+
 /// Takes a snapshot of a process or a core file
 ///
 /// Stops the process for as long as it takes to read its registers and the few kilobytes of memory that its stacks need,
@@ -17,7 +29,7 @@ use std::time::Duration;
 #[derive(Parser, Clone, Debug)]
 #[command(name = "pyst-grab", version, long_version = pyst_cli::long_version!())]
 #[command(override_usage = "pyst-grab [OPTIONS] PID\n       pyst-grab [OPTIONS] CORE [EXE]")]
-#[command(after_help = "Exit status: 0 complete, 1 failed, 2 usage, 3 partial.")]
+#[command(after_help = EXIT_STATUS, after_long_help = format!("{EXIT_STATUS}\n\n{STOPS}"))]
 pub struct Args {
     /// The process id, or a core file
     #[arg(value_name = "PID|CORE")]
