@@ -33,6 +33,8 @@ const MODES: &[(&[&str], bool)] = &[
     (&["--python-only"], true),
     (&["--debug-info"], true),
     (&["--locals", "--debug-info", "--no-source", "--verbose"], true),
+    (&["--no-block"], false),
+    (&["--no-block", "--locals"], false),
 ];
 
 #[test]
@@ -129,7 +131,7 @@ impl Trace {
         let first = *all.first().context("no arguments")?;
         let is_own = |who: &str| who == "0" || who.parse().is_ok_and(|tid| self.threads.contains(&tid));
         // With -y: the number of a descriptor, and what it is open to.
-        let own_file = |path: &str| path.contains(&format!("{}/", folder.display()));
+        let own_file = |path: &str| ["/", "\""].iter().any(|end| path.contains(&format!("{}{end}", folder.display())));
         let harmless = match name {
             _ if HARMLESS.contains(&name) => true,
             "ptrace" => PTRACE.contains(&first) && handed_on(&all),
@@ -143,7 +145,10 @@ impl Trace {
             "write" | "writev" | "pwrite64" | "pwritev" => own_file(first) || first.starts_with("2<"),
             "ftruncate" | "fallocate" | "fsync" | "fdatasync" | "fchmod" => own_file(first),
             "rename" | "renameat" | "renameat2" | "unlink" | "unlinkat" | "link" | "linkat" => {
-                arguments.matches('"').count() / 2 == arguments.matches(&format!("\"{}/", folder.display())).count()
+                // A file of its own that has no name yet gets one by its descriptor.
+                let own = [format!("\"{}/", folder.display()), "\"/proc/self/fd/".to_owned()];
+                let count = |text: &str| arguments.matches(text).count();
+                count("\"") / 2 == count(&own[0]) + if name == "linkat" { count(&own[1]) } else { 0 }
             }
             "mmap" => !(arguments.contains("MAP_SHARED") && arguments.contains("PROT_WRITE")),
             "fcntl" => ["F_GETFD", "F_GETFL", "F_SETFD", "F_DUPFD_CLOEXEC"]

@@ -2,7 +2,7 @@
 
 use anyhow::{Context, Result, ensure};
 use nix::sys::signal::Signal;
-use pyst_tests::{Scenario, Target, grab, representatives};
+use pyst_tests::{Scenario, Target, grab, representatives, wait_until};
 use std::collections::BTreeMap;
 use std::fs::{self, File};
 use std::os::unix::fs::FileExt;
@@ -11,7 +11,8 @@ use std::path::Path;
 /// More of one mapping is not compared: no target here has as much that is mapped and readable.
 const MAX_MAPPING: u64 = 256 << 20;
 
-/// What changes without anybody's doing: how often threads were switched, and what of files is mapped at the moment, which
+/// What changes without anybody's doing: how often threads were switched, what signals its whole user has pending, and what of files
+/// is mapped at the moment, which
 /// reading them adds to.
 const COUNTED: &[&str] =
     &["voluntary_ctxt_switches", "nonvoluntary_ctxt_switches", "VmRSS", "VmHWM", "RssFile", "RssShmem", "VmPTE"];
@@ -24,12 +25,17 @@ fn a_stopped_target_is_the_same_to_the_byte_after_captures() {
             let target = Target::start(interpreter, "eight_threads.py", &[])?;
             target.signal(Signal::SIGSTOP)?;
             target.wait_for_state('T')?;
+            wait_until("all threads to stop", 20, || all_stopped(target.pid()).then_some(()))?;
             let (before, memory) = (Facts::of(target.pid())?, memory(target.pid())?);
             ensure!(memory.values().map(Vec::len).sum::<usize>() > 1 << 20, "hardly any memory was read");
             ensure!(before.0.len() > 8 * 20, "hardly anything is known: {}", before.0.len());
-            for mode in [&[][..], &["--locals"], &["--exhaustive"], &["--python-only"], &["--debug-info"]] {
+            for mode in
+                [&[][..], &["--locals"], &["--exhaustive"], &["--python-only"], &["--debug-info"], &["--no-block"]]
+            {
                 let pid = target.pid().to_string();
                 grab(mode.iter().copied().chain([pid.as_str()]))?.expect_status(0)?;
+                // Let go by its tracer, a thread runs for the moment that it takes to stop again.
+                wait_until("all threads to be stopped", 20, || all_stopped(target.pid()).then_some(()))?;
                 Facts::of(target.pid())?.are(&before).with_context(|| format!("{mode:?}"))?;
                 let now = self::memory(target.pid())?;
                 let changed: Vec<&String> =
@@ -41,6 +47,12 @@ fn a_stopped_target_is_the_same_to_the_byte_after_captures() {
         });
     }
     scenario.finish();
+}
+
+fn all_stopped(pid: u32) -> bool {
+    let tasks = fs::read_dir(format!("/proc/{pid}/task")).into_iter().flatten().flatten();
+    let mut statuses = tasks.filter_map(|task| fs::read_to_string(task.path().join("status")).ok());
+    statuses.all(|status| status.contains("State:\tT (stopped)"))
 }
 
 /// Each mapping that can be read, by its line in `maps`.
