@@ -2,7 +2,7 @@
 //!
 //! A benchmark and no test: absolute times depend on the machine, and nothing here fails because of one.
 
-use crate::build_tools;
+use crate::build;
 use anyhow::{Context, Result, ensure};
 use pyst_snapshot::StreamReader;
 use pyst_snapshot::payload::Capture;
@@ -28,7 +28,7 @@ const TARGETS: [(&str, &str); 4] = [
 /// Captures each target `runs` times and prints minimum, median and maximum.
 pub(crate) fn run(root: &Path, python: &str, runs: usize) -> Result<()> {
     ensure!(runs > 0, "at least one run");
-    let tools = build_tools(root)?;
+    let tools = build::tools(root)?;
     let version = Command::new(python).arg("-V").output().context("no such Python")?;
     println!("{}", String::from_utf8_lossy(&version.stdout).trim());
     println!("| target | stop µs: min | median | max | wall ms: median | bytes read in the stop | snapshot bytes |");

@@ -3,7 +3,7 @@
 //! A benchmark and no test: nothing here fails because of a time.
 
 use crate::bench::Target;
-use crate::build_tools;
+use crate::build;
 use anyhow::{Context, Result, bail, ensure};
 use std::fs::{self, File};
 use std::path::Path;
@@ -60,7 +60,7 @@ const CASES: [(&str, &str, &[u32]); 3] = [
 
 /// Measures each case in each size, and prints how the time grows.
 pub(crate) fn run(root: &Path, python: &str) -> Result<()> {
-    let tools = build_tools(root)?;
+    let tools = build::tools(root)?;
     let folder = std::env::temp_dir().join(format!("pyst-bench-{}", std::process::id()));
     fs::create_dir_all(&folder)?;
     let result = measure(root, &tools, python, &folder);

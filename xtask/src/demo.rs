@@ -1,6 +1,6 @@
 //! The main job from a fresh checkout: builds the tools, and prints the merged stack of a process.
 
-use crate::build_tools;
+use crate::build;
 use anyhow::{Context, Result, bail, ensure};
 use std::fs;
 use std::io::{BufRead, BufReader};
@@ -25,7 +25,7 @@ serve([(3, 'spam'), (1, 'eggs')])
 
 /// Shows the stack of `pid`; of a Python program of its own when there is none.
 pub(crate) fn run(root: &Path, pid: Option<u32>) -> Result<()> {
-    let tools = build_tools(root)?;
+    let tools = build::tools(root)?;
     let program = match pid {
         Some(_) => None,
         None => Some(Program::start(&root.join("target/demo.py"))?),

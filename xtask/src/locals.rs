@@ -4,7 +4,7 @@
 //! than it may, for that does not depend on the machine.
 
 use crate::bench::{Target, spread};
-use crate::build_tools;
+use crate::build;
 use anyhow::{Context, Result, ensure};
 use pyst_snapshot::StreamReader;
 use pyst_snapshot::payload::Capture;
@@ -36,7 +36,7 @@ const TARGETS: [(&str, &str); 6] = [
 /// Captures each target `runs` times each way, and prints the median stops and what they are to each other.
 pub(crate) fn run(root: &Path, python: &str, runs: usize) -> Result<()> {
     ensure!(runs > 0, "at least one run");
-    let tools = build_tools(root)?;
+    let tools = build::tools(root)?;
     let version = Command::new(python).arg("-V").output().context("no such Python")?;
     println!("{}", String::from_utf8_lossy(&version.stdout).trim());
     println!("| target | median stop µs | with locals | ratio | bytes read in the stop | with locals |");

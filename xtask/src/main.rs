@@ -4,6 +4,7 @@
 //! where one is not what would be generated today.
 
 mod bench;
+mod build;
 mod compare;
 mod decode;
 mod demo;
@@ -13,11 +14,10 @@ mod native;
 mod page;
 mod specification;
 
-use anyhow::{Context, Result, bail, ensure};
+use anyhow::{Context, Result, bail};
 use clap::{Parser, Subcommand};
 use std::fs;
 use std::path::{Path, PathBuf};
-use std::process::{Command, Stdio};
 
 #[derive(Parser)]
 #[command(name = "xtask", about = "What the project makes and runs for itself")]
@@ -59,6 +59,8 @@ enum Task {
         #[arg(long, requires = "compare", value_name = "TARGET")]
         only: Vec<String>,
     },
+    /// Build the tools to be carried to any machine, without libraries that they need there, into target/dist
+    Dist,
     /// Build the tools and show the merged stack of a process; of a small Python program when no PID is given
     Demo {
         /// The process to show
@@ -82,6 +84,7 @@ fn main() -> Result<()> {
                 _ => bench::run(root()?, python, runs),
             }
         }
+        Task::Dist => build::distribute(root()?),
         Task::Demo { pid } => demo::run(root()?, pid),
     }
 }
@@ -114,17 +117,6 @@ fn stale(root: &Path) -> Result<Vec<PathBuf>> {
         .filter(|(path, content)| fs::read(root.join(path)).ok().as_ref() != Some(content))
         .map(|(path, _)| path)
         .collect())
-}
-
-/// Builds the four tools, and says where they are.
-fn build_tools(root: &Path) -> Result<PathBuf> {
-    let arguments = ["build", "--release", "--bins", "--message-format=json-render-diagnostics"];
-    let output = Command::new(env!("CARGO")).args(arguments).current_dir(root).stderr(Stdio::inherit()).output()?;
-    ensure!(output.status.success(), "the tools did not build");
-    let messages = String::from_utf8(output.stdout)?;
-    let executables = messages.lines().filter_map(|line| line.split_once("\"executable\":\"")?.1.split_once('"'));
-    let tool = executables.map(|(path, _)| Path::new(path)).find(|path| path.ends_with("pyst-grab"));
-    Ok(tool.and_then(Path::parent).context("cargo built no pyst-grab")?.to_owned())
 }
 
 /// The root of the project.

@@ -4,7 +4,7 @@
 //! benchmark and no test: nothing here fails because of a time.
 
 use crate::bench::{Target, spread};
-use crate::build_tools;
+use crate::build;
 use crate::decode::pipe;
 use anyhow::{Context, Result, bail, ensure};
 use nix::sys::resource::{Usage, UsageWho, getrusage};
@@ -51,7 +51,7 @@ time.sleep(1000)
 /// Runs the three parts.
 pub(crate) fn run(root: &Path, python: &str, runs: usize) -> Result<()> {
     ensure!(runs > 0, "at least one run");
-    let tools = build_tools(root)?;
+    let tools = build::tools(root)?;
     let folder = std::env::temp_dir().join(format!("pyst-bench-{}", std::process::id()));
     fs::create_dir_all(&folder)?;
     let version = Command::new(python).arg("-V").output().context("no such Python")?;

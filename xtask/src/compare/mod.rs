@@ -17,7 +17,7 @@ mod statistics;
 mod targets;
 mod tools;
 
-use crate::build_tools;
+use crate::build;
 use crate::page::{PAGE, write_section};
 use anyhow::{Context, Result, ensure};
 use measure::Processors;
@@ -45,7 +45,7 @@ impl Options {
 pub(crate) fn run(root: &Path, options: &Options) -> Result<()> {
     ensure!(options.rounds > 0, "at least one round");
     let cache = tools::Cache::open()?;
-    let pyst = build_tools(root)?;
+    let pyst = build::static_tools(root)?;
     let scratch = tempfile::Builder::new().prefix("pyst-bench-").tempdir()?;
     let (tools, programs) = (tools::tools(&pyst, &cache)?, Programs::compile(scratch.path())?);
     let interpreters = interpreters::interpreters(options.python.as_deref(), root, &cache)?;
