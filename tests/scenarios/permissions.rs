@@ -232,6 +232,16 @@ fn filters_and_policies_of_a_sandbox_are_told_from_other_refusals() {
             continue;
         }
         scenario.on(what, || is_refused(&output, code, &words));
+        if words[0] != "ptrace" {
+            continue;
+        }
+        scenario.on("no ptrace, and none needed", || {
+            let mut command = command(&prefix, public.grab().display().to_string());
+            let output = run(command.args(["--no-block", &target.pid().to_string()]).current_dir("/"))?;
+            ensure!(output.status == Some(0), "exit status {:?}: {}", output.status, output.said()?);
+            ensure!(report(&output)?.threads()[0].python_frames()?.len() == 3, "other frames");
+            Ok(())
+        });
     }
     scenario.finish();
 }

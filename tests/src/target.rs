@@ -125,6 +125,14 @@ impl Target {
         self.pid
     }
 
+    /// Whether it runs in a root of its own.
+    ///
+    /// # Errors
+    /// It is gone.
+    pub fn has_own_root(&self) -> Result<bool> {
+        Ok(fs::read_link(format!("/proc/{}/root", self.pid))? != Path::new("/"))
+    }
+
     /// What it said of itself.
     #[must_use]
     pub fn account(&self) -> &Account {

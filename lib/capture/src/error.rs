@@ -162,7 +162,7 @@ pub enum CaptureError {
     },
     /// A filter of system calls is in the way.
     #[error(
-        "not permitted to inspect process {pid}: a seccomp filter forbids this tool the system call {call} ({error}): run it outside of that sandbox; in a container with --cap-add SYS_PTRACE or --security-opt seccomp=unconfined"
+        "not permitted to inspect process {pid}: a seccomp filter forbids this tool the system call {call} ({error}): {otherwise}run it outside of that sandbox; in a container with --cap-add SYS_PTRACE or --security-opt seccomp=unconfined"
     )]
     Seccomp {
         /// The process.
@@ -171,6 +171,8 @@ pub enum CaptureError {
         call: &'static str,
         /// What it fails with.
         error: &'static str,
+        /// What does without it.
+        otherwise: &'static str,
     },
     /// The kernel lacks a system call.
     #[error("the kernel here has no system call {call}, and nothing else will do: run on a host with a complete Linux")]

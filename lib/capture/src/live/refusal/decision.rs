@@ -92,7 +92,10 @@ fn forbidden_call(facts: &Facts) -> Option<CaptureError> {
     let (call, error) = failed.into_iter().find_map(|(call, result)| Some((call, result.err()?)))?;
     Some(match (facts.own.is_filtered, error) {
         (false, Errno::ENOSYS) => CaptureError::NoSystemCall { call },
-        _ => CaptureError::Seccomp { pid: facts.pid, call, error: error.desc() },
+        _ => {
+            let otherwise = if call == "ptrace" { "use --no-block, which does without, or " } else { "" };
+            CaptureError::Seccomp { pid: facts.pid, call, error: error.desc(), otherwise }
+        }
     })
 }
 
