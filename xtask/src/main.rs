@@ -58,6 +58,9 @@ enum Task {
         /// Measure only targets whose names hold this, and write no page; `growth` is one, too
         #[arg(long, requires = "compare", value_name = "TARGET")]
         only: Vec<String>,
+        /// Where the four tools are; they are built when this is not given
+        #[arg(long, requires = "compare", value_name = "FOLDER")]
+        tools: Option<PathBuf>,
     },
     /// Build the tools to be carried to any machine, without libraries that they need there, into target/dist
     Dist,
@@ -72,8 +75,8 @@ fn main() -> Result<()> {
     match Args::parse().task {
         Task::Generate => generate(),
         Task::Check => check(),
-        Task::Bench { python, rounds, only, compare: true, .. } => {
-            compare::run(root()?, &compare::Options { python, rounds, only })
+        Task::Bench { python, rounds, only, tools, compare: true, .. } => {
+            compare::run(root()?, &compare::Options { python, rounds, only, tools })
         }
         Task::Bench { python, runs, decode, native, locals, .. } => {
             let python = python.as_deref().unwrap_or("python3");

@@ -8,7 +8,7 @@ use super::rounds::{Bench, milliseconds};
 use super::snapshot::{Taken, run_floor};
 use super::statistics::{Sample, short};
 use super::targets::{Program, Target, deep, threads};
-use super::tools::{Kind, Mode};
+use super::tools::{Kind, Mode, Tool};
 use anyhow::{Context, Result};
 use std::fmt::Write;
 use std::fs::File;
@@ -20,7 +20,7 @@ const ROUNDS: usize = 5;
 pub(crate) const UNLIMITED: [&str; 2] = ["--stop-limit", "5000"];
 
 /// What grows, each in three sizes.
-fn programs() -> [[Program; 3]; 2] {
+pub(crate) fn programs() -> [[Program; 3]; 2] {
     [[threads(50), threads(500), threads(5000)], [deep(1000), deep(10_000), deep(100_000)]]
 }
 
@@ -53,52 +53,53 @@ impl Grown {
     }
 }
 
-/// Measures all sizes.
-pub(crate) fn measure(bench: &Bench, interpreter: &Interpreter) -> Result<Vec<Grown>> {
-    let mut all = Vec::new();
+/// Measures one size.
+pub(crate) fn measure(bench: &Bench, interpreter: &Interpreter, program: &Program) -> Result<Vec<Grown>> {
     let pyst = bench.tools.iter().find(|tool| tool.kind == Kind::Pyst).context("pyst itself is there")?;
-    for program in programs().iter().flatten() {
-        eprintln!("{}, growth: {}", interpreter.name, program.name);
-        let target = Target::start(interpreter, program, &bench.programs.probe, bench.processors.probe, bench.scratch)?;
-        for mode in [Mode::Python, Mode::Native] {
-            let mut grown = Grown {
-                interpreter: interpreter.name.clone(),
-                target: program.name.clone(),
-                units: program.deep.max(program.threads) as f64,
-                mode: Some(mode),
-                ..Grown::default()
-            };
-            let pipeline = || {
-                let mut pipeline = pyst.pipeline(mode, target.pid()).unwrap_or_default();
-                if let Some(grab) = pipeline.first_mut() {
-                    grab.args(UNLIMITED);
-                }
-                pipeline
-            };
-            let path = bench.scratch.join("snapshot");
-            // The first round warms up.
-            for round in 0..=ROUNDS.min(bench.rounds) {
-                let mut grab = pipeline();
-                grab.truncate(1);
-                run(&mut grab, &Output::File(&File::create(&path)?))?;
-                let taken = Taken::read(&path)?;
-                let floor = run_floor(taken.floor(&bench.programs.floor, target.pid(), bench.scratch)?)?;
-                let cost = run(&mut pipeline(), &Output::Nowhere)?;
-                if round == 0 {
-                    continue;
-                }
-                grown.stop.push(milliseconds(taken.stopped));
-                grown.floor.push(milliseconds(floor));
-                grown.kept.push(taken.kept as f64);
-                grown.wall.push(cost.wall.as_secs_f64() * 1e3);
-                grown.failure = grown.failure.or(cost.failure);
-            }
-            let peaks = run_watching_memory(&mut pipeline())?;
-            grown.memory.push(peaks.iter().map(|peak| peak.anonymous).max().unwrap_or_default() as f64);
-            all.push(grown);
+    eprintln!("{}, growth: {}", interpreter.name, program.name);
+    let probe = &bench.programs.probe;
+    let target = Target::start(interpreter, program, probe, bench.processors.probe, bench.scratch)?;
+    let of = |mode| measure_mode(bench, pyst, &target, mode);
+    let sizes = [Mode::Python, Mode::Native].map(of).into_iter().collect::<Result<Vec<Grown>>>()?;
+    let named = |one| Grown {
+        interpreter: interpreter.name.clone(),
+        target: program.name.clone(),
+        units: program.deep.max(program.threads) as f64,
+        ..one
+    };
+    Ok(sizes.into_iter().map(named).collect())
+}
+
+fn measure_mode(bench: &Bench, pyst: &Tool, target: &Target, mode: Mode) -> Result<Grown> {
+    let mut grown = Grown { mode: Some(mode), ..Grown::default() };
+    let pipeline = || {
+        let mut pipeline = pyst.pipeline(mode, target.pid()).unwrap_or_default();
+        if let Some(grab) = pipeline.first_mut() {
+            grab.args(UNLIMITED);
         }
+        pipeline
+    };
+    let path = bench.scratch.join("snapshot");
+    // The first round warms up.
+    for round in 0..=ROUNDS.min(bench.rounds) {
+        let mut grab = pipeline();
+        grab.truncate(1);
+        run(&mut grab, &Output::File(&File::create(&path)?))?;
+        let taken = Taken::read(&path)?;
+        let floor = run_floor(taken.floor(&bench.programs.floor, target.pid(), bench.scratch)?)?;
+        let cost = run(&mut pipeline(), &Output::Nowhere)?;
+        if round == 0 {
+            continue;
+        }
+        grown.stop.push(milliseconds(taken.stopped));
+        grown.floor.push(milliseconds(floor));
+        grown.kept.push(taken.kept as f64);
+        grown.wall.push(cost.wall.as_secs_f64() * 1e3);
+        grown.failure = grown.failure.or(cost.failure);
     }
-    Ok(all)
+    let peaks = run_watching_memory(&mut pipeline())?;
+    grown.memory.push(peaks.iter().map(|peak| peak.anonymous).max().unwrap_or_default() as f64);
+    Ok(grown)
 }
 
 /// The table, and how much more each thread or frame takes in a target that is ten times as large.

@@ -19,11 +19,13 @@ mod tools;
 
 use crate::build;
 use crate::page::{PAGE, write_section};
-use anyhow::{Context, Result, ensure};
+use anyhow::{Result, ensure};
+use interpreters::Interpreter;
 use measure::Processors;
 use probe::Programs;
+use results::Measured;
 use rounds::Bench;
-use std::path::Path;
+use std::path::{Path, PathBuf};
 use targets::Target;
 
 /// What to measure.
@@ -33,6 +35,8 @@ pub(crate) struct Options {
     pub(crate) rounds: usize,
     /// The targets whose names hold one of these; all when there are none.
     pub(crate) only: Vec<String>,
+    /// Where pyst's tools are, if they are not to be built.
+    pub(crate) tools: Option<PathBuf>,
 }
 
 impl Options {
@@ -45,7 +49,7 @@ impl Options {
 pub(crate) fn run(root: &Path, options: &Options) -> Result<()> {
     ensure!(options.rounds > 0, "at least one round");
     let cache = tools::Cache::open()?;
-    let pyst = build::static_tools(root)?;
+    let pyst = options.tools.clone().map_or_else(|| build::static_tools(root), Ok)?;
     let scratch = tempfile::Builder::new().prefix("pyst-bench-").tempdir()?;
     let (tools, programs) = (tools::tools(&pyst, &cache)?, Programs::compile(scratch.path())?);
     let interpreters = interpreters::interpreters(options.python.as_deref(), root, &cache)?;
@@ -59,24 +63,38 @@ pub(crate) fn run(root: &Path, options: &Options) -> Result<()> {
     };
     let mut measured = Vec::new();
     let mut grown = Vec::new();
+    // What goes wrong with one target does not cost the others their figures.
+    let mut failed = Vec::new();
     for interpreter in &interpreters {
         let fits = |program: &&targets::Program| options.wants(&program.name) && (interpreter.numpy || !program.numpy);
         for program in targets::programs().iter().filter(fits) {
-            let one = Target::start(interpreter, program, &programs.probe, processors.probe, scratch.path())
-                .and_then(|mut target| bench.measure(&mut target, program, &interpreter.name));
-            let mut one = one.with_context(|| format!("{}, {}", interpreter.name, program.name))?;
-            one.interpreter = interpreter.name.clone();
-            measured.push(one);
+            match measure(&bench, interpreter, program) {
+                Ok(one) => measured.push(one),
+                Err(error) => failed.push(format!("{}, {}: {error:#}", interpreter.name, program.name)),
+            }
         }
-        if options.wants("growth") {
-            grown.extend(growth::measure(&bench, interpreter)?);
+        for programs in growth::programs() {
+            for program in programs.iter().filter(|_| options.wants("growth")) {
+                match growth::measure(&bench, interpreter, program) {
+                    Ok(sizes) => grown.extend(sizes),
+                    Err(error) => failed.push(format!("{}, growth, {}: {error:#}", interpreter.name, program.name)),
+                }
+            }
         }
     }
-    let text = report::render(&bench, &measured, &grown)?;
+    let text = report::render(root, &bench, &measured, &grown, &failed)?;
     print!("{text}");
     if options.python.is_none() && options.only.is_empty() {
         write_section(root, "compare", &text)?;
         eprintln!("written into {PAGE}");
     }
     Ok(())
+}
+
+/// Starts a target and measures all tools on it.
+fn measure(bench: &Bench, interpreter: &Interpreter, program: &targets::Program) -> Result<Measured> {
+    let probe = &bench.programs.probe;
+    let mut target = Target::start(interpreter, program, probe, bench.processors.probe, bench.scratch)?;
+    let measured = bench.measure(&mut target, program, &interpreter.name)?;
+    Ok(Measured { interpreter: interpreter.name.clone(), ..measured })
 }

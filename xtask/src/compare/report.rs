@@ -5,15 +5,28 @@ use super::growth::{self, Grown};
 use super::measure::machine;
 use super::results::{Cell, Measured};
 use super::rounds::Bench;
-use super::statistics::{Sample, short};
+use super::statistics::{Sample, ratio, short};
 use super::tools::{Kind, Mode};
 use anyhow::Result;
 use std::fmt::Write;
+use std::path::Path;
+use std::process::Command;
 
 /// The whole section.
-pub(crate) fn render(bench: &Bench, measured: &[Measured], grown: &[Grown]) -> Result<String> {
+pub(crate) fn render(
+    root: &Path,
+    bench: &Bench,
+    measured: &[Measured],
+    grown: &[Grown],
+    failed: &[String],
+) -> Result<String> {
     let mut text = String::new();
-    writeln!(text, "On {}; medians of {} rounds, least and greatest in brackets.\n", machine(), bench.rounds)?;
+    let (machine, rounds) = (machine(), bench.rounds);
+    writeln!(
+        text,
+        "{machine}; pyst as of {}. Medians of {rounds} rounds, least and greatest in brackets.\n",
+        commit(root)
+    )?;
     commands(&mut text, bench)?;
     summary(&mut text, measured)?;
     let mut interpreters: Vec<&str> = measured.iter().map(|one| one.interpreter.as_str()).collect();
@@ -27,7 +40,19 @@ pub(crate) fn render(bench: &Bench, measured: &[Measured], grown: &[Grown]) -> R
         growth::render(&mut text, grown)?;
     }
     shortcomings(&mut text, measured)?;
+    for what in failed {
+        writeln!(text, "Not measured: {what}.\n")?;
+    }
     Ok(text)
+}
+
+/// The commit that is measured.
+fn commit(root: &Path) -> String {
+    let output = Command::new("git").args(["describe", "--always", "--dirty"]).current_dir(root).output();
+    let name = output.ok().and_then(|output| String::from_utf8(output.stdout).ok());
+    name.map(|name| name.trim().to_owned())
+        .filter(|name| !name.is_empty())
+        .unwrap_or_else(|| "an unknown commit".to_owned())
 }
 
 fn commands(text: &mut String, bench: &Bench) -> Result<()> {
@@ -87,27 +112,40 @@ fn tables(text: &mut String, measured: &[&Measured]) -> Result<()> {
         Kind::ALL.map(Kind::name),
         |one, mode| Kind::ALL.map(|kind| of_cell(one, mode, kind, |cell| peaks(cell, |peak| peak.resident))),
     )?;
-    let columns = [
-        "read in the stop, KiB",
-        "of that kept",
-        "snapshot, KiB",
-        "printed, KiB",
-        "whole stop by its own clock, ms",
-        "that of the floor",
-        "anonymous memory of each tool, MiB",
-    ];
-    table(text, "pyst", measured, columns, |one, mode| {
-        let kib = |sample: &Sample| sample.median().map_or_else(none, |bytes| short(bytes / 1024.0));
+    table(
+        text,
+        "Written, KiB; of pyst the snapshot and the text",
+        measured,
+        Kind::ALL.map(Kind::name),
+        |one, mode| {
+            Kind::ALL.map(|kind| {
+                let printed = of_cell(one, mode, kind, |cell| short(cell.printed as f64 / 1024.0));
+                let snapshot = of_stop(one, mode, |stop| kib(&stop.size));
+                if kind == Kind::Pyst { format!("{snapshot} {printed}") } else { printed }
+            })
+        },
+    )?;
+    let columns =
+        ["read in the stop, KiB", "used of that", "whole stop, ms", "that of the floor", "ratio", "memory, MiB"];
+    let title = "pyst's stop by its own clock, and the anonymous memory of its tools in turn";
+    table(text, title, measured, columns, |one, mode| {
         [
             of_stop(one, mode, |stop| kib(&stop.read)),
             of_stop(one, mode, |stop| kib(&stop.kept)),
-            of_stop(one, mode, |stop| kib(&stop.size)),
-            of_cell(one, mode, Kind::Pyst, |cell| short(cell.printed as f64 / 1024.0)),
             of_stop(one, mode, |stop| stop.own.spread()),
             of_stop(one, mode, |stop| stop.floor_own.spread()),
+            of_stop(one, mode, |stop| ratio(&stop.own, &stop.floor_own).map_or_else(none, short)),
             of_cell(one, mode, Kind::Pyst, |cell| peaks(cell, |peak| peak.anonymous)),
         ]
-    })
+    })?;
+    writeln!(text, "While nothing looked at the target, the longest stop that the probe saw was, in ms:")?;
+    let noise = measured.iter().map(|one| format!("{}: {}", one.target, one.noise.spread()));
+    writeln!(text, "{}.\n", noise.collect::<Vec<_>>().join("; "))?;
+    Ok(())
+}
+
+fn kib(sample: &Sample) -> String {
+    sample.median().map_or_else(none, |bytes| short(bytes / 1024.0))
 }
 
 /// A table with a row for each target and mode.
