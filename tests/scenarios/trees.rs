@@ -249,6 +249,25 @@ fn repeated_captures_come_one_by_one_and_end_when_asked_to() {
         ensure!(said.stderr.contains("SIGINT") && said.stderr.contains("kept"), "{}", said.stderr);
         Ok(())
     });
+    scenario.on("a reader that is stuck", || {
+        let folder = tempfile::tempdir()?;
+        let target = turning(&folder.path().join("turn"))?;
+        let mut command = repeated(&target, &["--count", "100000", "--interval", "0"]);
+        let mut grab = Child::spawn(command.stdout(Stdio::piped()))?;
+        let fills = || {
+            let wchan = fs::read_to_string(format!("/proc/{}/wchan", grab.pid())).ok()?;
+            wchan.contains("pipe_write").then_some(())
+        };
+        wait_until("pyst-grab to fill the pipe", 60, fills)?;
+        // The first signal asks, and the second does not.
+        grab.signal(Signal::SIGINT)?;
+        std::thread::sleep(Duration::from_millis(200));
+        ensure!(grab.ended().is_none(), "ended in the middle of a snapshot");
+        grab.signal(Signal::SIGINT)?;
+        let status = wait_until("pyst-grab", 60, || grab.ended())?;
+        ensure!(std::os::unix::process::ExitStatusExt::signal(&status) == Some(2), "{status:?}");
+        Ok(())
+    });
     scenario.on("the whole pipeline", || {
         let folder = tempfile::tempdir()?;
         let (target, text) = (turning(&folder.path().join("turn"))?, folder.path().join("text"));

@@ -108,8 +108,9 @@ impl Member {
     }
 }
 
+/// When a process started. What its first thread has to say of itself takes no longer where there are many others.
 fn start_of(pid: u32) -> Option<u64> {
-    Some(Proc::of(pid).stat()?.start_ticks)
+    Some(Proc::of(pid).task(pid).stat()?.start_ticks)
 }
 
 /// A process of which nothing is left to look at. The others of its threads may outlive the first.

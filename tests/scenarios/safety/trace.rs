@@ -33,6 +33,8 @@ const MODES: &[(&[&str], bool)] = &[
     (&["--python-only"], true),
     (&["--debug-info"], true),
     (&["--locals", "--debug-info", "--no-source", "--verbose"], true),
+    (&["--children"], true),
+    (&["--count", "2", "--interval", "0"], true),
     (&["--no-block"], false),
     (&["--no-block", "--locals"], false),
 ];
