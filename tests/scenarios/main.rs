@@ -24,6 +24,7 @@ mod locks;
 mod matrix;
 mod merge;
 mod native;
+mod no_block;
 mod oracles;
 mod permissions;
 mod random;

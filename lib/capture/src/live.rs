@@ -216,6 +216,7 @@ fn stop_once(pid: u32, look: &Look, options: &Options) -> Result<Taken, CaptureE
         maps: Arc::clone(&look.maps),
         prediction: look.prediction.clone(),
         runtime: look.runtime.found.clone(),
+        only: None,
         locals: look.locals.as_ref().map(|locals| locals.among(&resident)),
         resident,
         pagemap: File::open(look.proc.path("pagemap")).ok(),
@@ -265,20 +266,24 @@ fn stop_once(pid: u32, look: &Look, options: &Options) -> Result<Taken, CaptureE
 /// Reads the target while it runs: because that was asked for, or because another process traces it, so that it can neither
 /// be stopped nor asked for registers.
 fn take_running(pid: u32, look: &Look, options: &Options, tracer: Option<u32>) -> Result<Taken, CaptureError> {
-    let Unstopped { threads, image, bytes, captured_at, verdicts, diagnostics: said } = unstopped::read(look, options);
+    let Unstopped { threads, image, bytes, captured_at, verdicts, diagnostics: said, part_stop } =
+        unstopped::read(look, options);
     if bytes == 0 && Proc::of(pid).stat().is_none_or(|stat| stat.is_zombie()) {
         return Err(CaptureError::Exited { pid });
     }
     let mut diagnostics: Vec<Diagnostic> = tracer.map(|tracer| already_traced(pid, tracer)).into_iter().collect();
     diagnostics.extend(said);
+    let stopped = part_stop.as_ref().map(|stop| stop.stopped);
+    let in_stop = part_stop.as_ref().map(|stop| stop.bytes);
+    diagnostics.extend(part_stop.into_iter().flat_map(|stop| stop.diagnostics));
     Ok(Taken {
         threads,
         image,
         captured_at,
-        blocking: Blocking::NOT_STOPPED,
-        stopped: None,
+        blocking: if stopped.is_some() { Blocking::PARTLY_STOPPED } else { Blocking::NOT_STOPPED },
+        stopped,
         unsettled: false,
-        bytes,
+        bytes: in_stop.unwrap_or(bytes),
         verdicts: Some(verdicts),
         interrupted: Vec::new(),
         diagnostics,

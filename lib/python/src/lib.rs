@@ -38,4 +38,4 @@ pub use find::{Target, find_runtime};
 pub use replay::{no_python, variables_of_snapshot, walk_snapshot};
 pub use states::{Alone, States};
 pub use variables::variables;
-pub use walk::{Walked, walk};
+pub use walk::{Walked, walk, walk_only};

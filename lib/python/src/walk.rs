@@ -47,6 +47,12 @@ pub struct Walked {
 /// function of the arguments alone. A defect costs the item that has it, and a diagnostic says so.
 #[must_use]
 pub fn walk(runtime: &FoundRuntime, threads: &[Thread], memory: &dyn Memory) -> Walked {
+    walk_only(runtime, None, threads, memory)
+}
+
+/// The same, of no other thread states than those at these addresses, if any are given.
+#[must_use]
+pub fn walk_only(runtime: &FoundRuntime, only: Option<&[Address]>, threads: &[Thread], memory: &dyn Memory) -> Walked {
     let Some(layout) = layout::of_runtime(runtime, memory) else {
         let message = format!(
             "Python {}{} is not known to this version of pyst, which knows {}: use a newer one.",
@@ -57,7 +63,7 @@ pub fn walk(runtime: &FoundRuntime, threads: &[Thread], memory: &dyn Memory) -> 
         let diagnostic = Diagnostic::new(Severity::LOSS, VERSION_UNKNOWN, message);
         return Walked { diagnostics: vec![diagnostic], ..Walked::default() };
     };
-    let mut walked = walk_by(&layout, runtime.into(), &runtime.active_threads, threads, memory);
+    let mut walked = walk_by(&layout, runtime.into(), (&runtime.active_threads, only), threads, memory);
     walked.diagnostics.extend(doubts(runtime, &layout, &walked.python, threads));
     walked
 }
@@ -66,7 +72,7 @@ pub fn walk(runtime: &FoundRuntime, threads: &[Thread], memory: &dyn Memory) -> 
 pub(crate) fn walk_by(
     layout: &Layout,
     runtime: Runtime,
-    active_threads: &[ActiveThreads],
+    (active_threads, only): (&[ActiveThreads], Option<&[Address]>),
     threads: &[Thread],
     memory: &dyn Memory,
 ) -> Walked {
@@ -77,6 +83,7 @@ pub(crate) fn walk_by(
         frames: Frames::new(layout, memory),
         locks: Vec::new(),
         active_threads,
+        only,
         names: HashMap::new(),
         population: HashMap::new(),
         states: Vec::new(),
@@ -109,6 +116,8 @@ struct Walk<'a> {
     locks: Vec<Locks>,
     /// Where interpreters keep their threads.
     active_threads: &'a [ActiveThreads],
+    /// The states that are looked at; all of them if none are named.
+    only: Option<&'a [Address]>,
     /// What each interpreter, by its index, says of its threads.
     names: HashMap<(u32, Ident), Naming>,
     /// How many states each interpreter has.
@@ -239,7 +248,9 @@ impl Walk<'_> {
             if self.layout.offsets.thread_interpreter.address(&bytes) != Some(address) {
                 return self.say(lost(format!("it does not belong to the interpreter at {address}")));
             }
-            self.state(interpreter, next, &bytes);
+            if self.only.is_none_or(|only| only.contains(&next)) {
+                self.state(interpreter, next, &bytes);
+            }
             next = self.layout.offsets.thread_next.address(&bytes).unwrap_or_default();
         }
     }

@@ -32,6 +32,7 @@ const MODES: &[(&[&str], bool)] = &[
     (&["--exhaustive"], true),
     (&["--python-only"], true),
     (&["--debug-info"], true),
+    (&["--no-block"], false),
     (&["--locals", "--debug-info", "--no-source", "--verbose"], true),
     (&["--children"], true),
     (&["--count", "2", "--interval", "0"], true),

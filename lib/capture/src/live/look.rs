@@ -27,7 +27,7 @@ use std::sync::Arc;
 use std::time::{SystemTime, UNIX_EPOCH};
 
 /// What is read beyond each predicted range: a busy thread will have pushed a few frames by then.
-const SLACK: u64 = 512;
+pub(crate) const SLACK: u64 = 512;
 
 /// Ranges that are closer than this are read as one.
 const GRAIN: u64 = 64;

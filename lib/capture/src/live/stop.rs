@@ -68,6 +68,8 @@ pub(crate) struct Plan {
     /// What of that and of the stacks is in memory.
     pub(crate) resident: Resident,
     pub(crate) runtime: Option<FoundRuntime>,
+    /// The thread states of the threads named above, if no others are to be stopped and looked at.
+    pub(crate) only: Option<Arc<Vec<Address>>>,
     /// What exceptions, arguments and locals are expected to be, where there is a runtime.
     pub(crate) locals: Option<Locals>,
     /// Tells what is in memory.
@@ -171,6 +173,9 @@ fn stop_all(traced: &mut Vec<Traced>, plan: &Plan, buffer: &mut [u8], deadline: 
         }
         for thread in traced.iter_mut().filter(|thread| thread.state == State::Interrupted) {
             thread.state = wait(thread.tid, deadline);
+        }
+        if plan.only.is_some() {
+            return;
         }
         let mut known: Vec<u32> = traced.iter().map(|thread| thread.thread.tid.0).collect();
         known.sort_unstable();
@@ -304,6 +309,7 @@ impl Reader {
         let ask = Ask {
             prediction: plan.prediction.clone(),
             runtime: plan.runtime.clone(),
+            only: plan.only.clone(),
             locals: plan.locals.clone(),
             maps: Arc::clone(&plan.maps),
             pagemap: plan.pagemap.as_ref().and_then(|pagemap| pagemap.try_clone().ok()),
@@ -336,7 +342,8 @@ fn read_resident(plan: &Plan, threads: &[Thread]) -> Option<bool> {
     let locals = plan.locals.iter().flat_map(|locals| locals.resident());
     let mut all: RangeSet = first.iter().chain(locals).copied().collect();
     plan.copy.read_ranges(all.merged()).ok()?;
-    let walk = || plan.runtime.as_ref().map(|runtime| pyst_python::walk(runtime, threads, &plan.copy));
+    let only = plan.only.as_ref().map(|only| only.as_slice());
+    let walk = || plan.runtime.as_ref().map(|found| pyst_python::walk_only(found, only, threads, &plan.copy));
     let (walked, missed) = plan.copy.without_fetching(walk);
     let complete = missed.is_empty()
         && plan.copy.holds(rest_of_stacks(threads, walked.as_ref(), &plan.maps).merged())
@@ -378,6 +385,7 @@ pub(crate) struct Ask {
     /// What the walk is expected to read.
     pub(crate) prediction: Vec<Range>,
     pub(crate) runtime: Option<FoundRuntime>,
+    pub(crate) only: Option<Arc<Vec<Address>>>,
     pub(crate) locals: Option<Locals>,
     pub(crate) maps: Arc<Vec<Map>>,
     /// Tells what is in memory.
@@ -394,7 +402,8 @@ pub(crate) fn read_all(copy: &Copy, threads: &[Thread], ask: &Ask) -> bool {
     if copy.read_ranges(&first).is_err() {
         return true;
     }
-    let walked = runtime.map(|runtime| pyst_python::walk(runtime, threads, copy));
+    let only = ask.only.as_ref().map(|only| only.as_slice());
+    let walked = runtime.map(|runtime| pyst_python::walk_only(runtime, only, threads, copy));
     let _ = copy.read_ranges(rest_of_stacks(threads, walked.as_ref(), maps).merged());
     let _ = copy.read_ranges(leads(copy, threads, maps, MAX_STACK).merged());
     if let (Some(locals), Some(found), Some(walked)) = (&ask.locals, runtime, &walked) {

@@ -12,19 +12,21 @@
 mod asleep;
 mod at_once;
 mod attempt;
+mod fallback;
 mod process;
 mod values;
 
 use super::careful::{Careful, Pages};
 use super::copy::Copy;
 use super::look::{self, Look};
-use super::memory::LiveMemory;
+use super::memory::{LiveMemory, PAGE};
 use super::procfs::Proc;
 use super::stack::stack_at;
 use super::stop::{MAX_STACK, MAX_STACKS};
-use crate::Options;
+use crate::{NoBlock, Options};
 use asleep::Asleep;
 use attempt::{Reading, Unit, attempt};
+use fallback::PartStop;
 use nix::unistd::Pid;
 use process::Whole;
 use pyst_memory::{Image, Memory, RangeSet, Recorder};
@@ -33,7 +35,7 @@ use pyst_snapshot::payload::{
     Diagnostic, FoundRuntime, InterpreterV1, Map, Severity, StateVerdict, Thread, ThreadReading, ThreadVerdict,
     Verdicts,
 };
-use pyst_snapshot::{Address, Tid};
+use pyst_snapshot::{Address, Range, Tid};
 use std::cell::Cell;
 use std::collections::{BTreeMap, BTreeSet};
 use std::rc::Rc;
@@ -44,6 +46,9 @@ use std::time::{Duration, SystemTime};
 const RETRIES: u32 = 5;
 const BETWEEN_TRIES: Duration = Duration::from_micros(1500);
 
+/// How often threads are stopped with `--no-block=fallback`: once is enough but where what one has now was another's before.
+const STOPS: usize = 3;
+
 /// What was read of a process that ran.
 pub(super) struct Unstopped {
     pub(super) threads: Vec<Thread>,
@@ -52,6 +57,8 @@ pub(super) struct Unstopped {
     pub(super) captured_at: SystemTime,
     pub(super) verdicts: Verdicts,
     pub(super) diagnostics: Vec<Diagnostic>,
+    /// Some threads were stopped at last.
+    pub(super) part_stop: Option<PartStop>,
 }
 
 /// What is read, and how.
@@ -69,6 +76,8 @@ pub(super) struct Target<'a> {
     stacks_left: Cell<u64>,
     /// How many bytes may be read for arguments and locals, if they are wanted.
     locals: Option<u64>,
+    /// Whether threads may be stopped that could not be verified.
+    may_stop: bool,
 }
 
 /// The best reading of a unit so far.
@@ -95,7 +104,6 @@ impl Tried {
 
 /// Reads the process without stopping it.
 pub(super) fn read(look: &Look, options: &Options) -> Unstopped {
-    let captured_at = SystemTime::now();
     let found = look.runtime.found.as_ref();
     let memory = LiveMemory::of(look.living, &look.proc);
     let mut target = Target {
@@ -109,6 +117,7 @@ pub(super) fn read(look: &Look, options: &Options) -> Unstopped {
         stacks: !options.python_only,
         stacks_left: Cell::new(MAX_STACKS),
         locals: options.locals,
+        may_stop: options.no_block == Some(NoBlock::Fallback) && look.status.tracer_pid == 0,
     };
     let mut threads = look.threads.clone();
     let mut tried: BTreeMap<(Option<Tid>, Address), Tried> = BTreeMap::new();
@@ -137,14 +146,40 @@ pub(super) fn read(look: &Look, options: &Options) -> Unstopped {
             break;
         }
     }
-    let tried: Vec<Tried> = tried.into_values().collect();
-    put_together(&target, threads, tried, before.unwrap_or_default(), captured_at)
+    let captured_at = SystemTime::now();
+    let mut tried: Vec<Tried> = tried.into_values().collect();
+    let mut part_stop: Option<PartStop> = None;
+    for _ in 0..if target.may_stop { STOPS } else { 0 } {
+        let Some(stop) = fallback::stop_the_rest(look, options.stop_limit, &target, &threads, &mut tried) else {
+            break;
+        };
+        part_stop = Some(part_stop.map_or_else(|| stop.clone(), |before| before.and(stop.clone())));
+        // What these have now was verified of others when those had it.
+        tried.sort_by_key(|tried| !tried.reading.stopped);
+        doubt_conflicts(&target, tried.iter_mut());
+    }
+    let read = put_together(&target, threads, tried, before.unwrap_or_default(), captured_at);
+    Unstopped { part_stop, ..read }
 }
 
 impl Target<'_> {
-    /// What of `ranges` may be read, by the range.
-    fn readable(&self, ranges: &[pyst_snapshot::Range]) -> Vec<pyst_snapshot::Range> {
-        ranges.iter().copied().filter(|range| self.pages.may_be_read(*range)).collect()
+    /// What of `ranges` may be read.
+    fn readable(&self, ranges: &[Range]) -> Vec<Range> {
+        let mut parts: Vec<Range> = Vec::with_capacity(ranges.len());
+        for range in ranges {
+            let mut at = range.start;
+            while at < range.end {
+                let end = Address((at.0 | (PAGE - 1)).saturating_add(1)).min(range.end);
+                let page = Range { start: at, end };
+                at = end;
+                match parts.last_mut() {
+                    _ if !self.pages.may_be_read(page) => {}
+                    Some(last) if last.end == page.start => last.end = page.end,
+                    _ => parts.push(page),
+                }
+            }
+        }
+        parts
     }
 }
 
@@ -233,9 +268,15 @@ fn put_together(
     for thread in &threads {
         let is_of = |state: &&pyst_snapshot::payload::PythonState| state.tid == Some(thread.tid);
         let mut states = walked.states.iter().filter(is_of).filter_map(|state| verdicts.of_state(state.address));
-        let retries = tried.iter().find(|tried| tried.unit.tid == Some(thread.tid)).map_or(0, |tried| tried.retries);
+        let of_thread = tried.iter().find(|tried| tried.unit.tid == Some(thread.tid));
+        let retries = of_thread.map_or(0, |tried| tried.retries);
         let verified = states.all(|state| state.verified);
-        let reading = if thread.registers.is_some() { ThreadReading::SLEPT } else { ThreadReading::RAN };
+        let stopped = of_thread.is_some_and(|tried| tried.reading.stopped);
+        let reading = match thread.registers {
+            Some(_) if stopped => ThreadReading::STOPPED,
+            Some(_) => ThreadReading::SLEPT,
+            None => ThreadReading::RAN,
+        };
         diagnostics.extend(diagnose(target, thread, verified));
         verdicts.threads.push(ThreadVerdict { tid: thread.tid, reading, verified, retries });
     }
@@ -245,7 +286,7 @@ fn put_together(
     verdicts.locks_verified = process::Said::of(&walked) == before;
     let mut image = copy.into_image();
     image.leave_out(changed);
-    Unstopped { threads, image, bytes, captured_at, verdicts, diagnostics }
+    Unstopped { threads, image, bytes, captured_at, verdicts, diagnostics, part_stop: None }
 }
 
 /// The words of values that did not stay the same, or that other threads had otherwise when they were read.
@@ -317,11 +358,14 @@ fn diagnose(target: &Target<'_>, thread: &Thread, verified: bool) -> Option<Diag
     }
     // Without the thread's id, so that threads share the message.
     if !verified {
-        let message = "it ran while it was read, and was another each time: the frames shown of it may not all have been on \
-                       its stack at one time; try again, or with --no-block=fallback, which stops such threads";
+        let advice = if target.may_stop { "" } else { ", or with --no-block=fallback, which stops such threads" };
+        let message = format!(
+            "it ran while it was read, and was another each time: the frames shown of it may not all have been on its \
+             stack at one time; try again{advice}"
+        );
         return Some(Diagnostic::new(Severity::LOSS, "not-verified", message).on(thread.tid));
     }
-    if target.stacks && thread.registers.is_none() {
+    if target.stacks && thread.registers.is_none() && !target.may_stop {
         let message = "it did not sleep while it was read, and of a thread that runs and is not stopped no registers are \
                        known, so that its native frames are missing; --no-block=fallback stops such threads";
         return Some(Diagnostic::new(Severity::INFO, "not-asleep", message).on(thread.tid));

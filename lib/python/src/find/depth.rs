@@ -28,7 +28,7 @@ pub(super) struct Depth {
 impl Depth {
     /// Walks from the runtime at `runtime`.
     pub(super) fn of(layout: &Layout, runtime: Address, memory: &dyn Memory) -> Depth {
-        let walked = walk::walk_by(layout, Runtime { address: runtime, current_state: None }, &[], &[], memory);
+        let walked = walk::walk_by(layout, Runtime { address: runtime, current_state: None }, (&[], None), &[], memory);
         let is_whole = |end| matches!(end, FrameChainEnd::COMPLETE | FrameChainEnd::FRAME_LIMIT);
         let states = &walked.python.states;
         let cut = states.iter().filter(|state| !is_whole(state.end)).count();

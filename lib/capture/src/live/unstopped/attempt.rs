@@ -15,7 +15,7 @@ use crate::live::stack::stack_at;
 use crate::live::stop::{self, MAX_STACK};
 use pyst_memory::{Memory, RangeSet, Recorder};
 use pyst_python::Alone;
-use pyst_snapshot::payload::{Python, Thread};
+use pyst_snapshot::payload::{Python, PythonState, Thread};
 use pyst_snapshot::{Address, Range, Tid};
 
 /// How often what a thread changes is read again. Once leaves no impossible stack in a million that is sought; a thread that
@@ -42,7 +42,9 @@ pub(super) struct Unit {
 pub(super) struct Reading {
     /// Whether what the thread changes itself was the same each time, and holds together.
     pub(super) verified: bool,
-    /// The thread, with its registers and its stack, if it slept all the time.
+    /// Whether the thread was stopped for it.
+    pub(super) stopped: bool,
+    /// The thread, with its registers and its stack, if it slept all the time, or was stopped.
     pub(super) asleep: Option<Thread>,
     pub(super) told: Vec<Alone>,
     pub(super) own: Pieces,
@@ -79,7 +81,7 @@ pub(super) fn attempt(target: &Target<'_>, unit: &Unit) -> Reading {
     let stack = thread.as_ref().and_then(|thread| thread.stack);
     let top = stack.map(|stack| stack.read.intersect(stop::top_of_stack(stack.read.start)));
     let first = unit.own.iter().copied().chain(top).chain(unit.shared.iter().copied());
-    let first: Vec<Range> = first.filter(|range| target.pages.may_be_read(*range)).collect();
+    let first: Vec<Range> = first.flat_map(|range| target.readable(&[range])).collect();
     let _ = copy.read_ranges(&first);
 
     let (own, shared) = (Recorder::new(&careful), Recorder::new(&careful));
@@ -97,7 +99,16 @@ pub(super) fn attempt(target: &Target<'_>, unit: &Unit) -> Reading {
     let slept = task.as_ref().zip(asleep.as_ref()).is_some_and(|(task, asleep)| asleep.slept_on(task));
     let asleep = thread.filter(|_| slept);
     let settled = told.iter().all(|alone| alone.settled);
-    Reading { verified: same && (settled || asleep.is_some()), asleep, told, own, shared, stack, values }
+    Reading {
+        verified: same && (settled || asleep.is_some()),
+        stopped: false,
+        asleep,
+        told,
+        own,
+        shared,
+        stack,
+        values,
+    }
 }
 
 /// What is known of a thread that sleeps.
@@ -111,26 +122,27 @@ fn asleep_thread(target: &Target<'_>, tid: Tid, asleep: &Asleep) -> Thread {
 /// Reads the rest of a thread's stack, and what the stack leads to.
 fn read_stack(target: &Target<'_>, thread: &Thread, told: &[Alone], copy: &Copy) -> Pieces {
     let Some(stack) = thread.stack else { return Pieces::new() };
+    let mut all: RangeSet = target.readable(&[stack.read]).into_iter().collect();
+    let _ = copy.read_ranges(all.merged());
+    let further = target.readable(&wanted_of_stack(target, thread, told, copy));
+    let _ = copy.read_ranges(further.iter().copied().collect::<RangeSet>().merged());
+    further.into_iter().for_each(|range| all.insert(range));
+    held(copy, all.merged())
+}
+
+/// What the stack of a thread, which `copy` has, leads to: other stacks, code that is in no file.
+pub(super) fn wanted_of_stack(target: &Target<'_>, thread: &Thread, told: &[Alone], copy: &Copy) -> Vec<Range> {
     let threads = std::slice::from_ref(thread);
-    let states = told.iter().map(|alone| pyst_snapshot::payload::PythonState {
-        tid: Some(thread.tid),
-        runs: alone.state.runs.clone(),
-        ..Default::default()
-    });
-    let python = Python { states: states.collect(), ..Python::default() };
-    let mut ranges: RangeSet = stop::own_stacks(&python, threads, target.maps).into_iter().collect();
-    ranges.insert(stack.read);
-    let readable = target.readable(ranges.merged());
-    let _ = copy.read_ranges(&readable);
-    let further = leads(copy, threads, target.maps, MAX_STACK);
-    let further = target.readable(further.clone().merged());
-    let _ = copy.read_ranges(&further);
-    let all: RangeSet = readable.into_iter().chain(further).collect();
-    held(copy, all.clone().merged())
+    let state =
+        |alone: &Alone| PythonState { tid: Some(thread.tid), runs: alone.state.runs.clone(), ..PythonState::default() };
+    let python = Python { states: told.iter().map(state).collect(), ..Python::default() };
+    let mut wanted: RangeSet = stop::own_stacks(&python, threads, target.maps).into_iter().collect();
+    leads(copy, threads, target.maps, MAX_STACK).merged().iter().for_each(|range| wanted.insert(*range));
+    wanted.merged().to_vec()
 }
 
 /// What `memory` holds of `ranges`.
-fn held(memory: &dyn Memory, ranges: &[Range]) -> Pieces {
+pub(super) fn held(memory: &dyn Memory, ranges: &[Range]) -> Pieces {
     let read = |range: &Range| {
         let mut bytes = vec![0; usize::try_from(range.len()).ok()?];
         memory.read(range.start, &mut bytes).ok()?;

@@ -4,7 +4,7 @@
 //! that depends on it is absent. Small numbers are those of the first reading: reference counts, which change all the time and
 //! which nothing shown depends on, and lengths, which were right then.
 
-use super::attempt::{Pieces, without};
+use super::attempt::{Pieces, held, without};
 use super::{Target, at_once};
 use crate::live::careful::Careful;
 use crate::live::copy::Copy;
@@ -27,29 +27,8 @@ pub(super) struct Values {
 impl Values {
     /// Reads what the frames of these states hold, beside what is read already.
     pub(super) fn read(target: &Target<'_>, told: &[Alone], own: &Pieces, shared: &Pieces, copy: &Copy) -> Values {
-        let Some(found) = target.found else { return Values::default() };
         let careful = Careful::by(copy, &target.pages);
-        let recorder = Recorder::new(&careful);
-        for alone in told {
-            let python = Python {
-                interpreters: target.interpreters.clone(),
-                codes: alone.codes.clone(),
-                states: vec![alone.state.clone()],
-                ..Python::default()
-            };
-            let _ = pyst_python::exceptions(found, &python, &recorder);
-            if let Some(limit) = target.locals {
-                let _ = pyst_python::variables(found, &python, &recorder, limit);
-            }
-        }
-        let known = own.iter().chain(shared).map(|(range, _)| *range);
-        let ranges = without(&recorder.ranges(), known);
-        let read = |range: &Range| {
-            let mut bytes = vec![0; usize::try_from(range.len()).ok()?];
-            careful.read(range.start, &mut bytes).ok()?;
-            Some((*range, bytes))
-        };
-        let pieces: Pieces = ranges.iter().filter_map(read).collect();
+        let pieces = pieces(target, told, own, shared, &careful);
         let ranges: Vec<Range> = pieces.iter().map(|(range, _)| *range).collect();
         let changed = match at_once::read(target.pid, &ranges) {
             Some(again) => changes(&pieces, &again),
@@ -57,6 +36,36 @@ impl Values {
         };
         Values { pieces, changed }
     }
+
+    /// What was read of them while their thread was stopped.
+    pub(super) fn of_stopped(
+        target: &Target<'_>,
+        told: &[Alone],
+        own: &Pieces,
+        shared: &Pieces,
+        copy: &Copy,
+    ) -> Values {
+        Values { pieces: pieces(target, told, own, shared, copy), changed: Vec::new() }
+    }
+}
+
+fn pieces(target: &Target<'_>, told: &[Alone], own: &Pieces, shared: &Pieces, memory: &dyn Memory) -> Pieces {
+    let Some(found) = target.found else { return Pieces::new() };
+    let recorder = Recorder::new(memory);
+    for alone in told {
+        let python = Python {
+            interpreters: target.interpreters.clone(),
+            codes: alone.codes.clone(),
+            states: vec![alone.state.clone()],
+            ..Python::default()
+        };
+        let _ = pyst_python::exceptions(found, &python, &recorder);
+        if let Some(limit) = target.locals {
+            let _ = pyst_python::variables(found, &python, &recorder, limit);
+        }
+    }
+    let known = own.iter().chain(shared).map(|(range, _)| *range);
+    held(memory, &without(&recorder.ranges(), known))
 }
 
 /// The words of `pieces` that are others in `again`, the same ranges one after the other.

@@ -1,0 +1,103 @@
+//! `--no-block=fallback`: the threads that could not be verified are stopped, and no others.
+
+use super::attempt::{Reading, held, wanted_of_stack, without};
+use super::values::Values;
+use super::{Target, Tried};
+use crate::live::copy::Copy;
+use crate::live::look::{Look, SLACK, widen};
+use crate::live::resident::Resident;
+use crate::live::stop::{self, Plan, Stopped, top_of_stack};
+use pyst_memory::{RangeSet, Recorder};
+use pyst_python::Alone;
+use pyst_snapshot::payload::{Diagnostic, Thread};
+use pyst_snapshot::{Address, Tid};
+use std::fs::File;
+use std::sync::Arc;
+use std::time::Duration;
+
+/// What a stop of some threads brought, beside what was read of them.
+#[derive(Clone)]
+pub(in crate::live) struct PartStop {
+    pub(in crate::live) stopped: Duration,
+    /// The bytes read in it.
+    pub(in crate::live) bytes: u64,
+    pub(in crate::live) diagnostics: Vec<Diagnostic>,
+}
+
+impl PartStop {
+    /// Both together.
+    pub(super) fn and(mut self, later: PartStop) -> PartStop {
+        self.stopped += later.stopped;
+        self.bytes += later.bytes;
+        self.diagnostics.extend(later.diagnostics);
+        self
+    }
+}
+
+/// Stops the threads of which something is missing, and reads them. `None` if there are none, or they may not be stopped.
+pub(super) fn stop_the_rest(
+    look: &Look,
+    limit: Duration,
+    target: &Target<'_>,
+    threads: &[Thread],
+    tried: &mut [Tried],
+) -> Option<PartStop> {
+    let is_wanted = |tried: &&mut Tried| tried.unit.tid.is_some() && !tried.reading.is_all(&tried.unit, target);
+    let mut rest: Vec<&mut Tried> = tried.iter_mut().filter(is_wanted).collect();
+    let tids: Vec<Tid> = rest.iter().filter_map(|tried| tried.unit.tid).collect();
+    let is_alive = |thread: &&Thread| !matches!(thread.state, Some(b'Z' | b'X'));
+    let plain = |thread: &Thread| Thread { registers: None, stack: None, ..thread.clone() };
+    let threads: Vec<Thread> =
+        threads.iter().filter(|thread| tids.contains(&thread.tid)).filter(is_alive).map(plain).collect();
+    if threads.is_empty() {
+        return None;
+    }
+    let copy = Copy::expecting(target.pid, threads.len() as u64 * super::super::EXPECTED_STACK);
+    let states: Vec<Address> = rest.iter().flat_map(|tried| tried.unit.states.iter().copied()).collect();
+    let expected = rest.iter().flat_map(|tried| tried.unit.own.iter().chain(&tried.unit.shared).copied());
+    let expected: RangeSet = expected.collect();
+    let prediction = widen(expected.clone().merged(), target.maps, SLACK);
+    let stacks = threads.iter().filter_map(|thread| target.proc.task(thread.tid.0).stack_pointer());
+    let stacks = stacks.map(|sp| top_of_stack(Address(sp)));
+    let resident = Resident::among(prediction.iter().copied().chain(stacks), target.proc);
+    let plan = Plan {
+        task_directory: File::open(target.proc.path("task")).ok()?,
+        threads,
+        maps: Arc::clone(&look.maps),
+        prediction,
+        runtime: target.found.cloned(),
+        only: Some(Arc::new(states)),
+        locals: look.locals.as_ref().map(|locals| locals.among(&resident)),
+        resident,
+        pagemap: File::open(target.proc.path("pagemap")).ok(),
+        stacks: target.stacks,
+        limit,
+        copy: copy.clone(),
+    };
+    let Stopped { threads, stopped, diagnostics, .. } = stop::stop(plan).ok()?;
+    for tried in &mut rest {
+        let thread = threads.iter().find(|thread| Some(thread.tid) == tried.unit.tid);
+        if let Some(thread) = thread.filter(|thread| thread.registers.is_some()) {
+            tried.reading = reading(target, thread, &tried.unit.states, &copy);
+            tried.before = None;
+        }
+    }
+    Some(PartStop { stopped, bytes: copy.bytes(), diagnostics })
+}
+
+/// What was read of a thread while it was stopped.
+fn reading(target: &Target<'_>, thread: &Thread, states: &[Address], copy: &Copy) -> Reading {
+    let (own, shared) = (Recorder::new(copy), Recorder::new(copy));
+    let alone = |all: &pyst_python::States| {
+        states.iter().filter_map(|state| all.alone(*state, &own, &shared)).collect::<Vec<Alone>>()
+    };
+    let told = target.states.as_ref().map(alone).unwrap_or_default();
+    let own = without(&own.ranges(), states.iter().filter_map(|state| target.states.as_ref()?.links(*state)));
+    let (own, shared) = (held(copy, &own), held(copy, &shared.ranges()));
+    let mut stack: RangeSet = thread.stack.map(|stack| stack.read).into_iter().collect();
+    wanted_of_stack(target, thread, &told, copy).into_iter().for_each(|range| stack.insert(range));
+    let stack = held(copy, &target.readable(stack.merged()));
+    let values = Values::of_stopped(target, &told, &own, &shared, copy);
+    let verified = told.len() == states.len();
+    Reading { verified, stopped: true, asleep: Some(thread.clone()), told, own, shared, stack, values }
+}
