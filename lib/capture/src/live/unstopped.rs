@@ -12,10 +12,12 @@
 mod asleep;
 mod at_once;
 mod attempt;
+mod descriptor;
 mod fallback;
 mod process;
 mod values;
 
+use super::LIVE_ARCH;
 use super::careful::{Careful, Pages};
 use super::copy::Copy;
 use super::look::{self, Look};
@@ -33,10 +35,11 @@ use pyst_memory::{Image, Memory, RangeSet, Recorder};
 use pyst_python::States;
 use pyst_snapshot::payload::{
     Diagnostic, FoundRuntime, InterpreterV1, Map, Severity, StateVerdict, Thread, ThreadReading, ThreadVerdict,
-    Verdicts,
+    ThreadWait, Verdicts,
 };
 use pyst_snapshot::{Address, Range, Tid};
 use std::cell::Cell;
+use std::cmp::Reverse;
 use std::collections::{BTreeMap, BTreeSet};
 use std::rc::Rc;
 use std::time::{Duration, SystemTime};
@@ -70,6 +73,8 @@ pub(super) struct Target<'a> {
     found: Option<&'a FoundRuntime>,
     states: Option<States>,
     interpreters: Vec<InterpreterV1>,
+    /// What the kernel said of the threads' system calls at the look.
+    waits: Vec<ThreadWait>,
     /// Whether native stacks are wanted.
     stacks: bool,
     /// How many bytes of stacks may still be read.
@@ -114,6 +119,7 @@ pub(super) fn read(look: &Look, options: &Options) -> Unstopped {
         found,
         states: found.and_then(|found| States::of(found, &memory)),
         interpreters: Vec::new(),
+        waits: look.waits.payload(&look.proc, SystemTime::now()).threads,
         stacks: !options.python_only,
         stacks_left: Cell::new(MAX_STACKS),
         locals: options.locals,
@@ -163,6 +169,14 @@ pub(super) fn read(look: &Look, options: &Options) -> Unstopped {
 }
 
 impl Target<'_> {
+    /// What the arguments of a thread's system call point to.
+    fn pointed_to(&self, thread: &Thread, memory: &dyn Memory) -> Vec<Range> {
+        let recorder = Recorder::new(memory);
+        let wait = self.waits.iter().find(|wait| wait.tid == thread.tid);
+        let _ = pyst_kernel::Call::of(thread, wait, LIVE_ARCH, &recorder);
+        recorder.ranges()
+    }
+
     /// What of `ranges` may be read.
     fn readable(&self, ranges: &[Range]) -> Vec<Range> {
         let mut parts: Vec<Range> = Vec::with_capacity(ranges.len());
@@ -205,8 +219,12 @@ fn survey(target: &mut Target<'_>, threads: &mut Vec<Thread>) -> (Vec<Unit>, pro
     let said = process::Said::of(&walked);
     target.interpreters.clone_from(&walked.interpreters);
 
-    let mut units: BTreeMap<Tid, Unit> =
-        threads.iter().map(|thread| (thread.tid, Unit { tid: Some(thread.tid), ..Unit::default() })).collect();
+    let unit = |thread: &Thread| {
+        let own_tid = thread.namespace_tid.unwrap_or(thread.tid.0);
+        let shared = target.pointed_to(thread, &careful);
+        (thread.tid, Unit { tid: Some(thread.tid), own_tid, shared, ..Unit::default() })
+    };
+    let mut units: BTreeMap<Tid, Unit> = placed.iter().map(unit).collect();
     let mut of_no_thread = Vec::new();
     for state in &walked.states {
         let (own, shared) = (Recorder::new(&careful), Recorder::new(&careful));
@@ -315,23 +333,18 @@ fn forget_stack(thread: &mut Thread) {
 fn doubt_conflicts<'a>(target: &Target<'_>, tried: impl Iterator<Item = &'a mut Tried>) {
     let copy = Copy::expecting(target.pid, 0);
     for tried in tried.filter(|tried| tried.reading.verified) {
-        if !agrees(&copy, &tried.reading)
+        if !copy.agrees_with(&tried.reading.own)
             && let Some((reading, retries)) = tried.before.take()
         {
             (tried.reading, tried.retries) = (reading, retries);
         }
-        if agrees(&copy, &tried.reading) {
+        if copy.agrees_with(&tried.reading.own) {
             copy.hold(&tried.reading.own);
-            copy.hold(tried.reading.kept_stack());
         } else {
             tried.reading.verified = false;
             tried.reading.asleep = None;
         }
     }
-}
-
-fn agrees(copy: &Copy, reading: &Reading) -> bool {
-    copy.agrees_with(&reading.own) && copy.agrees_with(reading.kept_stack())
 }
 
 /// What was read of the threads, verified ones first, for of bytes read twice the first count.
@@ -340,14 +353,18 @@ fn held(tried: &[Tried]) -> attempt::Pieces {
         let readings = tried.iter().map(|tried| &tried.reading);
         readings.filter(move |reading| reading.verified == verified)
     };
-    let mut held = attempt::Pieces::new();
-    for reading in readings(true) {
-        held.extend(reading.own.iter().cloned());
-        held.extend(reading.kept_stack().iter().cloned());
-    }
-    held.extend(readings(false).flat_map(|reading| reading.own.iter().cloned()));
-    held.extend(readings(true).chain(readings(false)).flat_map(|reading| reading.shared.iter().cloned()));
-    held.extend(readings(true).flat_map(|reading| reading.values.pieces.iter().cloned()));
+    let of = |verified: bool, pieces: fn(&Reading) -> &[attempt::Piece]| {
+        readings(verified).flat_map(move |reading| pieces(reading).iter().cloned())
+    };
+    let mut held: attempt::Pieces = of(true, |reading| &reading.own).collect();
+    held.extend(of(true, |reading| &reading.shared));
+    held.extend(of(true, |reading| &reading.values.pieces));
+    // Stacks may share a mapping, and then one seems to go on into the one above it, which comes first.
+    let mut stacks: attempt::Pieces = of(true, Reading::kept_stack).collect();
+    stacks.sort_by_key(|(range, _)| Reverse(range.start));
+    held.extend(stacks);
+    held.extend(of(false, |reading| &reading.own));
+    held.extend(of(false, |reading| &reading.shared));
     held
 }
 

@@ -7,12 +7,14 @@
 
 use super::asleep::Asleep;
 use super::values::Values;
-use super::{Target, at_once};
+use super::{Target, at_once, descriptor};
+use crate::live::LIVE_ARCH;
 use crate::live::careful::Careful;
 use crate::live::copy::Copy;
 use crate::live::leads::leads;
 use crate::live::stack::stack_at;
 use crate::live::stop::{self, MAX_STACK};
+use crate::registers::stack_pointer;
 use pyst_memory::{Memory, RangeSet, Recorder};
 use pyst_python::Alone;
 use pyst_snapshot::payload::{Python, PythonState, Thread};
@@ -23,12 +25,15 @@ use pyst_snapshot::{Address, Range, Tid};
 const READ_AGAIN: usize = 2;
 
 /// Bytes and where they were.
-pub(super) type Pieces = Vec<(Range, Vec<u8>)>;
+pub(super) type Piece = (Range, Vec<u8>);
+pub(super) type Pieces = Vec<Piece>;
 
 /// A thread, or a thread state of which is not known which thread runs it, and what it is expected to read of it.
 #[derive(Clone, Debug, Default)]
 pub(super) struct Unit {
     pub(super) tid: Option<Tid>,
+    /// The thread's id in its own pid namespace.
+    pub(super) own_tid: u32,
     /// Its thread states.
     pub(super) states: Vec<Address>,
     /// What it changes itself.
@@ -49,7 +54,7 @@ pub(super) struct Reading {
     pub(super) told: Vec<Alone>,
     pub(super) own: Pieces,
     pub(super) shared: Pieces,
-    /// The stack, and what it leads to, of a thread that slept.
+    /// The stack, and what it and the system call lead to, of a thread that slept.
     pub(super) stack: Pieces,
     pub(super) values: Values,
 }
@@ -61,7 +66,7 @@ impl Reading {
     }
 
     /// The stack of a thread that slept; of others it may be one of several moments.
-    pub(super) fn kept_stack(&self) -> &[(Range, Vec<u8>)] {
+    pub(super) fn kept_stack(&self) -> &[Piece] {
         if self.asleep.is_some() { &self.stack } else { &[] }
     }
 
@@ -91,7 +96,10 @@ pub(super) fn attempt(target: &Target<'_>, unit: &Unit) -> Reading {
     let told = target.states.as_ref().map(alone).unwrap_or_default();
     let own = without(&own.ranges(), unit.states.iter().filter_map(|state| target.states.as_ref()?.links(*state)));
     let (own, shared) = (held(&careful, &own), held(&careful, &shared.ranges()));
-    let stack = thread.as_ref().map(|thread| read_stack(target, thread, &told, &copy)).unwrap_or_default();
+    let mut thread = thread;
+    let stack = thread.as_mut().map(|thread| read_stack(target, unit, thread, &told, &copy)).unwrap_or_default();
+    let call = thread.as_ref().map(|thread| held(&careful, &target.pointed_to(thread, &careful))).unwrap_or_default();
+    let stack = stack.into_iter().chain(call).collect();
     let values = Values::read(target, &told, &own, &shared, &copy);
 
     let all_read = told.len() == unit.states.len();
@@ -119,11 +127,24 @@ fn asleep_thread(target: &Target<'_>, tid: Tid, asleep: &Asleep) -> Thread {
     Thread { tid, registers: Some(asleep.registers.clone()), stack, ..Thread::default() }
 }
 
-/// Reads the rest of a thread's stack, and what the stack leads to.
-fn read_stack(target: &Target<'_>, thread: &Thread, told: &[Alone], copy: &Copy) -> Pieces {
+/// Reads the rest of a thread's stack, and what the stack leads to. Where it is described, its thread pointer becomes known.
+fn read_stack(target: &Target<'_>, unit: &Unit, thread: &mut Thread, told: &[Alone], copy: &Copy) -> Pieces {
     let Some(stack) = thread.stack else { return Pieces::new() };
-    let mut all: RangeSet = target.readable(&[stack.read]).into_iter().collect();
-    let _ = copy.read_ranges(all.merged());
+    let top = stack.read.intersect(stop::top_of_stack(stack.read.start));
+    let described = [top, stack.read].into_iter().find_map(|part| {
+        let part = target.readable(&[part]);
+        let _ = copy.read_ranges(&part);
+        descriptor::find(&held(copy, &part), unit.own_tid)
+    });
+    if let Some(registers) = &mut thread.registers {
+        registers.thread_pointer = described;
+    }
+    if let (Some(pointer), Some(sp)) =
+        (described, thread.registers.as_ref().and_then(|known| stack_pointer(known, LIVE_ARCH)))
+    {
+        thread.stack = Some(stack_at(Address(sp), Some(pointer), target.maps, stack.read.len()));
+    }
+    let mut all: RangeSet = target.readable(&[descriptor::own_part(stack, described)]).into_iter().collect();
     let further = target.readable(&wanted_of_stack(target, thread, told, copy));
     let _ = copy.read_ranges(further.iter().copied().collect::<RangeSet>().merged());
     further.into_iter().for_each(|range| all.insert(range));

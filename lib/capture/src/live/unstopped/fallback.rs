@@ -1,6 +1,7 @@
 //! `--no-block=fallback`: the threads that could not be verified are stopped, and no others.
 
 use super::attempt::{Reading, held, wanted_of_stack, without};
+use super::descriptor::own_part;
 use super::values::Values;
 use super::{Target, Tried};
 use crate::live::copy::Copy;
@@ -94,8 +95,10 @@ fn reading(target: &Target<'_>, thread: &Thread, states: &[Address], copy: &Copy
     let told = target.states.as_ref().map(alone).unwrap_or_default();
     let own = without(&own.ranges(), states.iter().filter_map(|state| target.states.as_ref()?.links(*state)));
     let (own, shared) = (held(copy, &own), held(copy, &shared.ranges()));
-    let mut stack: RangeSet = thread.stack.map(|stack| stack.read).into_iter().collect();
+    let pointer = thread.registers.as_ref().and_then(|registers| registers.thread_pointer);
+    let mut stack: RangeSet = thread.stack.map(|stack| own_part(stack, pointer)).into_iter().collect();
     wanted_of_stack(target, thread, &told, copy).into_iter().for_each(|range| stack.insert(range));
+    target.pointed_to(thread, copy).into_iter().for_each(|range| stack.insert(range));
     let stack = held(copy, &target.readable(stack.merged()));
     let values = Values::of_stopped(target, &told, &own, &shared, copy);
     let verified = told.len() == states.len();
