@@ -289,18 +289,21 @@ fn a_proc_that_hides_processes_or_shows_others_is_seen_through() {
     if !run(command(&own, "true".to_owned()).current_dir("/")).is_ok_and(|output| output.status == Some(0)) {
         return scenario.skip("all", "making namespaces needs CAP_SYS_ADMIN");
     }
-    let program = "import ctypes, time; ctypes.CDLL(None).prctl(4, 0, 0, 0, 0); time.sleep(600)";
+    let program = "import ctypes, time; ctypes.CDLL(None).prctl(4, 0, 0, 0, 0); print(1, flush=True); time.sleep(600)";
     let undumpable = format!("{} -c '{program}'", interpreter.exe.display());
     let user = format!("setpriv {} --", USER.join(" "));
+    let plain = "sh -c 'echo 1; exec sleep 600'";
+    let ready = public.0.path().join("ready").display().to_string();
     for (what, value, target, whose) in [
-        ("that hides", "2", "sleep 600".to_owned(), "another user's"),
-        ("that locks", "1", "sleep 600".to_owned(), "another user's"),
+        ("that hides", "2", plain.to_owned(), "another user's"),
+        ("that locks", "1", plain.to_owned(), "another user's"),
         ("that hides one's own", "2", format!("{user} {undumpable}"), "this user's, but not dumpable"),
     ] {
         scenario.on(what, || {
-            // The target is given a second to become what it is.
-            let line =
-                format!("mount -o remount,hidepid={value} /proc && {{ {target} & }} && sleep 1 && {user} {grab} $!",);
+            let line = format!(
+                "rm -f {ready} && mount -o remount,hidepid={value} /proc && {{ {target} >{ready} & }} && \
+                 until [ -s {ready} ]; do sleep 0.05; done && {user} {grab} $!",
+            );
             is_refused(&run(command(&own, line).current_dir("/"))?, "hidden", &["hidepid=", whose, "sudo"])
         });
     }

@@ -173,22 +173,22 @@ fn what_takes_long_is_said_on_one_line_of_a_terminal_that_is_erased() {
         Ok(())
     });
     scenario.on("captures for some seconds", || {
-        let line = format!("{grab} --count 4 --interval 0.6 -o {file} {}", target.pid());
+        let line = format!("{grab} --count 3 --interval 1.5 -o {file} {}", target.pid());
         let (status, shown) = on_a_terminal(&line)?;
         ensure!(status == Some(0), "{status:?} {shown:?}");
-        ensure!(shown.contains("\rpyst-grab: capture 2 of 4 is made, next in 1 s\x1b[K"), "{shown:?}");
+        ensure!(shown.contains("\rpyst-grab: capture 1 of 3 is made, next in 1 s\x1b[K"), "{shown:?}");
         ensure!(!shown.contains('\n') && is_erased(&shown), "more than a line: {shown:?}");
         Ok(())
     });
     scenario.on("the same into a pipe", || {
-        let line = format!("{grab} --count 4 --interval 0.6 {} | cat >{file}", target.pid());
+        let line = format!("{grab} --count 3 --interval 1.5 {} | cat >{file}", target.pid());
         let (status, shown) = on_a_terminal(&line)?;
         ensure!(status == Some(0) && shown.is_empty(), "{status:?} {shown:?}");
         Ok(())
     });
     scenario.on("the same without a terminal", || {
         let mut command = pyst_tests::tool(Tool::Grab);
-        command.args(["--count", "4", "--interval", "0.6", "-o", &file, &target.pid().to_string()]);
+        command.args(["--count", "3", "--interval", "1.5", "-o", &file, &target.pid().to_string()]);
         let output = run(&mut command)?.expect_status(0)?;
         ensure!(output.stderr.is_empty(), "{}", output.stderr);
         Ok(())
