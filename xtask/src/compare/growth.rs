@@ -155,3 +155,25 @@ pub(crate) fn render(text: &mut String, grown: &[Grown]) -> Result<()> {
     writeln!(text)?;
     Ok(())
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn grown(target: &str, units: f64, stop: f64) -> Grown {
+        let mut grown = Grown { target: target.to_owned(), units, mode: Some(Mode::Python), ..Grown::default() };
+        grown.stop.push(stop);
+        grown
+    }
+
+    #[test]
+    fn a_size_is_told_beside_the_size_before_of_the_same_thing() {
+        let all =
+            [grown("50 threads", 50.0, 1.0), grown("500 threads", 500.0, 20.0), grown("1000 frames deep", 1000.0, 1.0)];
+        let mut text = String::new();
+        render(&mut text, &all).unwrap();
+        assert!(text.contains("| 50 threads | Python only | 1.00 | – | 20.0 | – |"), "{text}");
+        assert!(text.contains("| 500 threads | Python only | 20.0 | – | 40.0 | 2.00 |"), "{text}");
+        assert!(text.contains("| 1000 frames deep | Python only | 1.00 | – | 1.00 | – |"), "{text}");
+    }
+}

@@ -217,3 +217,57 @@ pub(crate) fn rule(text: &mut String, columns: usize) -> Result<()> {
 pub(crate) fn none() -> String {
     "–".to_owned()
 }
+
+#[cfg(test)]
+mod tests {
+    use super::super::results::Stop;
+    use super::*;
+
+    fn once(value: f64) -> Sample {
+        let mut sample = Sample::default();
+        sample.push(value);
+        sample
+    }
+
+    /// pyst stops its target for three times the floor, and PyStack fails.
+    fn measured() -> Measured {
+        let mut one = Measured { interpreter: "3.12.1 (x)".into(), target: "1 thread".into(), ..Measured::default() };
+        one.cells.insert((Mode::Python, Kind::Pyst), Cell { stop: once(3.0), wall: once(2.5), ..Cell::default() });
+        let mut cell = Cell { missing: Some("0 of 1 frames".to_owned()), ..Cell::default() };
+        cell.fail(Some("pystack: exit status: 1".to_owned()));
+        cell.fail(Some("pystack: another reason".to_owned()));
+        one.cells.insert((Mode::Python, Kind::PyStack), cell);
+        one.stops.insert(Mode::Python, Stop { floor: once(1.0), ..Stop::default() });
+        one
+    }
+
+    #[test]
+    fn a_missed_aim_says_where_and_by_how_much() {
+        let mut text = String::new();
+        summary(&mut text, &[measured()]).unwrap();
+        assert!(text.contains(
+            "| the longest stop is at most 1.5 times the floor | 0 of 1 | 3.12.1, 1 thread, Python only: 3.00 |"
+        ));
+        assert!(text.contains("| PyStack's longest stop is at least 20 times as long | 0 of 0 |  |"));
+    }
+
+    #[test]
+    fn what_was_not_measured_has_a_dash_in_its_place() {
+        let mut text = String::new();
+        tables(&mut text, &[&measured()]).unwrap();
+        assert!(text.contains("| 1 thread | Python only | 2.50 (2.50–2.50) | – | – | – |"));
+        assert!(text.contains("| 1 thread | native | – | – | – | – |"));
+        let columns = |line: &str| line.matches('|').count();
+        let is_even =
+            |lines: &[&str]| !lines.iter().all(|line| line.starts_with('|')) || columns(lines[0]) == columns(lines[1]);
+        assert!(text.lines().collect::<Vec<_>>().windows(2).all(is_even));
+    }
+
+    #[test]
+    fn what_a_tool_did_not_show_and_how_often_it_failed_is_listed() {
+        let mut text = String::new();
+        shortcomings(&mut text, &[measured()]).unwrap();
+        let row = "| PyStack | Python only | 0 of 1 frames; failed 2 times: pystack: exit status: 1 |";
+        assert!(text.contains(row), "{text}");
+    }
+}
