@@ -12,6 +12,7 @@ mod generated;
 mod locals;
 mod native;
 mod page;
+mod reliability;
 mod specification;
 
 use anyhow::{Context, Result, bail};
@@ -64,6 +65,8 @@ enum Task {
     },
     /// Build the tools to be carried to any machine, without libraries that they need there, into target/dist
     Dist,
+    /// Try whether captures do harm, very often and at random, and write the page
+    Reliability(reliability::Options),
     /// Build the tools and show the merged stack of a process; of a small Python program when no PID is given
     Demo {
         /// The process to show
@@ -88,6 +91,7 @@ fn main() -> Result<()> {
             }
         }
         Task::Dist => build::distribute(root()?),
+        Task::Reliability(options) => reliability::run(root()?, &options),
         Task::Demo { pid } => demo::run(root()?, pid),
     }
 }

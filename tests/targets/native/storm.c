@@ -2,7 +2,7 @@
 //
 // Queued signals, to the process and to single threads, each with a number of its own: all must arrive. Standard ones, which are
 // sent one at a time. A timer's, each of which says how many more it stands for. SIGSTOP and SIGCONT: it must go on.
-// When the file `end` appears, the child stops, and the process writes `told`: "whole", or what is missing.
+// When it has begun there is a file `begun`. When the file `end` appears, the child stops, and the process writes `told`: "whole", or what is missing.
 #define _GNU_SOURCE
 #include <errno.h>
 #include <fcntl.h>
@@ -146,6 +146,8 @@ int main(void) {
     clock_gettime(CLOCK_MONOTONIC, &began);
     timer_settime(timer, 0, &every, NULL);
     shared->tids[0] = (int)target;
+    FILE *begun = fopen("begun", "w");
+    if (!begun || fputs("begun\n", begun) < 0 || fclose(begun)) return 1;
     puts("ready");
     fflush(stdout);
 
