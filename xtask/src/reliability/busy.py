@@ -68,7 +68,8 @@ def drive(me):
         n = (n * 1103515245 + 12345) & 0x7FFFFFFF
         right = a1(n) == n + 4
         right = b1(n) == n - 4 and right
-        if checked[me] % 8 == 0:
+        # Seldom: whoever asks lets others run, and most would be seen here and nowhere else.
+        if checked[me] % 30000 == 0:
             try:
                 right = ask(me, pipe) and right
             except OSError:

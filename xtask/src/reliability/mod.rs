@@ -10,7 +10,7 @@ mod signals;
 mod target;
 mod unblocked;
 
-use crate::build_tools;
+use crate::build;
 use crate::page::{self, PAGE};
 use anyhow::{Context, Result, ensure};
 use std::fs;
@@ -36,6 +36,9 @@ pub(crate) struct Options {
     /// The interpreter of the targets
     #[arg(long, default_value = "python3")]
     python: String,
+    /// Run the tools in this folder instead of building them
+    #[arg(long, value_name = "FOLDER")]
+    tools: Option<PathBuf>,
     /// What chance begins with; printed, so that a run can be repeated
     #[arg(long)]
     seed: Option<u64>,
@@ -73,13 +76,8 @@ pub(crate) fn run(root: &Path, options: &Options) -> Result<()> {
     println!("seed: {seed}");
     let version = Command::new(&options.python).arg("-V").output().context("no such Python")?;
     let version = String::from_utf8_lossy(&[version.stdout, version.stderr].concat()).trim().to_owned();
-    let mut bench = Bench {
-        root,
-        tools: build_tools(root)?,
-        folder: tempfile::tempdir()?,
-        python: &options.python,
-        random: Random(seed),
-    };
+    let tools = options.tools.clone().map_or_else(|| build::static_tools(root), Ok)?;
+    let mut bench = Bench { root, tools, folder: tempfile::tempdir()?, python: &options.python, random: Random(seed) };
     let parts: [(Option<usize>, usize, Part<'_>); 4] = [
         (options.kill, 1000, kill::run),
         (options.busy, 10_000, busy::run),
