@@ -22,7 +22,8 @@ use std::time::Duration;
 /// The command line makes no sense, or the snapshots cannot be written.
 pub fn run(args: &Args) -> anyhow::Result<Exit> {
     args.output.refuse_terminal()?;
-    let root = Member::of(args.target()?);
+    let target = args.target()?;
+    let root = if args.children || args.count > 1 { Member::of(target) } else { Member::once(target) };
     let options = options(args);
     let progress = Progress::of("pyst-grab");
     let mut sink = Sink::open(args, &progress)?;

@@ -27,7 +27,13 @@ pub struct Member {
 }
 
 impl Member {
-    /// What a target names.
+    /// What a target names now, and is captured now.
+    #[must_use]
+    pub fn once(target: Target) -> Member {
+        Member { target, start: None, notes: Vec::new() }
+    }
+
+    /// What a target names now, whatever has its id later.
     #[must_use]
     pub fn of(target: Target) -> Member {
         let start = match target {

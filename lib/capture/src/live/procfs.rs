@@ -56,6 +56,11 @@ impl Proc {
         Proc { root: PathBuf::from(format!("/proc/{pid}")) }
     }
 
+    /// This process, as the `/proc` that is mounted here knows it.
+    pub(crate) fn own() -> Proc {
+        Proc { root: PathBuf::from("/proc/self") }
+    }
+
     pub(crate) fn path(&self, name: impl AsRef<Path>) -> PathBuf {
         self.root.join(name)
     }

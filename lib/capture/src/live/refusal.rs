@@ -15,7 +15,6 @@ use nix::unistd::Pid;
 use std::fs;
 use std::io::{self, ErrorKind, IoSliceMut};
 use std::os::unix::fs::MetadataExt;
-use std::path::Path;
 
 /// Parents that are asked at most for whether a process descends from this one.
 const MAX_ANCESTORS: usize = 64;
@@ -32,7 +31,7 @@ pub(crate) fn of(pid: u32, error: &io::Error) -> CaptureError {
     if error.raw_os_error() == Some(libc::ESRCH) || error.kind() == ErrorKind::NotFound {
         return CaptureError::Exited { pid };
     }
-    let refusal = Credentials::of(&Proc::of(std::process::id())).map_or(CaptureError::NotPermitted { pid }, |own| {
+    let refusal = Credentials::of(&Proc::own()).map_or(CaptureError::NotPermitted { pid }, |own| {
         let facts = Facts {
             pid,
             own,
@@ -43,7 +42,7 @@ pub(crate) fn of(pid: u32, error: &io::Error) -> CaptureError {
             traces: probe_ptrace(),
             reads: probe_read(nix::unistd::getpid()),
             yama: number("/proc/sys/kernel/yama/ptrace_scope"),
-            own_label: label(&Proc::of(std::process::id())),
+            own_label: label(&Proc::own()),
             target_label: label(&proc),
             selinux_denies_ptrace: text("/sys/fs/selinux/booleans/deny_ptrace").is_some_and(|now| now.starts_with('1')),
         };
@@ -66,7 +65,7 @@ pub(crate) fn of_invisible(pid: u32) -> CaptureError {
     let (Some(Ok(()) | Err(Errno::EPERM)), Some(option)) = (found, hidden_by()) else {
         return CaptureError::NoSuchProcess { pid };
     };
-    let own = Credentials::of(&Proc::of(std::process::id())).unwrap_or_default();
+    let own = Credentials::of(&Proc::own()).unwrap_or_default();
     // Root may send signals to all.
     let whose = match found {
         Some(Ok(())) if own.uids[1] != 0 => "this user's, but not dumpable or more privileged",
@@ -78,15 +77,13 @@ pub(crate) fn of_invisible(pid: u32) -> CaptureError {
 /// Checks that the numbers in `/proc` are those that the system calls of this process take. In a pid namespace that has still
 /// the `/proc` of another one, the same number is two processes: one would be looked at, and the other stopped.
 pub(crate) fn check_proc() -> Result<(), CaptureError> {
-    let own = std::process::id();
-    let Some(status) = Proc::of(own).status() else {
+    let Some(status) = Proc::own().status() else {
         let is_mounted = fs::symlink_metadata("/proc/self").is_ok();
         return Err(if is_mounted { CaptureError::ForeignProc } else { CaptureError::NoProc });
     };
     // The ids from the namespace of this /proc inwards: more than one, and this process is in an inner one.
     let is_inner = status.namespace_pids.len() > 1;
-    let is_other = fs::read_link("/proc/self").is_ok_and(|link| link != Path::new(&own.to_string()));
-    if is_inner || is_other { Err(CaptureError::ForeignProc) } else { Ok(()) }
+    if is_inner || status.tgid != std::process::id() { Err(CaptureError::ForeignProc) } else { Ok(()) }
 }
 
 /// Checks that the memory of process `pid` may be read, by its thread `living`. Nothing is ever mapped at 0, so that permission is
