@@ -268,6 +268,13 @@ fn put_together(
             thread.stack = asleep.stack;
         }
     }
+    // One that has ended since, and was not read before that, is none of the process's any more.
+    let alive = target.proc.tids().unwrap_or_default();
+    let was_read = |thread: &Thread| {
+        let mut of_it = tried.iter().filter(|tried| tried.unit.tid == Some(thread.tid));
+        thread.registers.is_some() || of_it.any(|tried| tried.reading.verified && !tried.reading.told.is_empty())
+    };
+    threads.retain(|thread| alive.binary_search(&thread.tid.0).is_ok() || was_read(thread));
     let Whole { copy, walked, same_list } = process::read(target, &threads, &held);
     let mut verdicts = Verdicts::default();
     for state in &walked.states {

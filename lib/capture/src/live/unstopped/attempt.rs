@@ -123,7 +123,6 @@ pub(super) fn attempt(target: &Target<'_>, unit: &Unit) -> Reading {
 fn asleep_thread(target: &Target<'_>, tid: Tid, asleep: &Asleep) -> Thread {
     let limit = MAX_STACK.min(target.stacks_left.get());
     let stack = target.stacks.then(|| stack_at(asleep.sp, None, target.maps, limit));
-    target.stacks_left.set(target.stacks_left.get().saturating_sub(stack.map_or(0, |stack| stack.read.len())));
     Thread { tid, registers: Some(asleep.registers.clone()), stack, ..Thread::default() }
 }
 
@@ -144,7 +143,9 @@ fn read_stack(target: &Target<'_>, unit: &Unit, thread: &mut Thread, told: &[Alo
     {
         thread.stack = Some(stack_at(Address(sp), Some(pointer), target.maps, stack.read.len()));
     }
-    let mut all: RangeSet = target.readable(&[descriptor::own_part(stack, described)]).into_iter().collect();
+    let own = descriptor::own_part(stack, described);
+    target.stacks_left.set(target.stacks_left.get().saturating_sub(own.len()));
+    let mut all: RangeSet = target.readable(&[own]).into_iter().collect();
     let further = target.readable(&wanted_of_stack(target, thread, told, copy));
     let _ = copy.read_ranges(further.iter().copied().collect::<RangeSet>().merged());
     further.into_iter().for_each(|range| all.insert(range));
