@@ -2,7 +2,9 @@
 //! /proc of its own. Seen from the host, and from within.
 
 use anyhow::{Context, Result, ensure};
-use pyst_tests::{Interpreter, Pipeline, Report, Scenario, Target, Tool, analyse, grab, is_root, representatives, run};
+use pyst_tests::{
+    Interpreter, Pipeline, Report, Scenario, Target, Tool, analyse, copy_program, grab, is_root, representatives, run,
+};
 use std::fs;
 use std::path::PathBuf;
 use std::process::Command;
@@ -91,7 +93,7 @@ fn a_container_is_seen_from_within() {
         scenario.on(&interpreter.name, || {
             let target = contained(interpreter)?;
             let copy = target.folder().join("pyst-grab");
-            fs::copy(Tool::Grab.path(), &copy)?;
+            copy_program(&Tool::Grab.path(), &copy)?;
             let host = target.pid().to_string();
             let mut command = Command::new("nsenter");
             command.args(["--target", &host, "--pid", "--mount", "--root", "--wd", "--"]);

@@ -4,8 +4,8 @@
 use anyhow::{Context, Result, ensure};
 use nix::sys::signal::Signal;
 use pyst_tests::{
-    Child, Interpreter, Output, Pipeline, Report, Scenario, Target, Tool, grab, has_program, is_root, representatives,
-    run, wait_until,
+    Child, Interpreter, Output, Pipeline, Report, Scenario, Target, Tool, copy_program, grab, has_program, is_root,
+    representatives, run, wait_until,
 };
 use std::fs;
 use std::path::PathBuf;
@@ -78,7 +78,7 @@ fn a_process_of_another_user() {
         let target = Target::start(&representatives()[0], "five_frames.py", &[])?;
         let folder = public_folder()?;
         let copy = folder.path().join("pyst-grab");
-        fs::copy(Tool::Grab.path(), &copy)?;
+        copy_program(&Tool::Grab.path(), &copy)?;
         let mut command = Command::new("setpriv");
         command
             .args(["--reuid=65534", "--regid=65534", "--clear-groups", "--"])

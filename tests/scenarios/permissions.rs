@@ -4,8 +4,8 @@
 use crate::empty_root::EmptyRoot;
 use anyhow::{Context, Result, bail, ensure};
 use pyst_tests::{
-    Child, Interpreter, Output, Pipeline, Report, Scenario, Tool, has_program, interpreters, is_root, run, tools_dir,
-    wait_until,
+    Child, Interpreter, Output, Pipeline, Report, Scenario, Tool, copy_program, has_program, interpreters, is_root,
+    run, tools_dir, wait_until,
 };
 use std::fs;
 use std::io::{BufRead, BufReader};
@@ -35,7 +35,7 @@ impl Public {
     pub(crate) fn new() -> Result<Public> {
         let folder = tempfile::tempdir()?;
         fs::set_permissions(folder.path(), fs::Permissions::from_mode(0o755))?;
-        fs::copy(Tool::Grab.path(), folder.path().join("pyst-grab"))?;
+        copy_program(&Tool::Grab.path(), &folder.path().join("pyst-grab"))?;
         Ok(Public(folder))
     }
 
@@ -190,7 +190,7 @@ fn what_the_executable_forbids_is_said() {
     ];
     for (what, mode, code, words) in cases {
         let exe = public.0.path().join(what);
-        fs::copy("/bin/sleep", &exe).unwrap();
+        copy_program("/bin/sleep".as_ref(), &exe).unwrap();
         fs::set_permissions(&exe, fs::Permissions::from_mode(mode)).unwrap();
         let mut command = command(&setpriv(&USER), exe.display().to_string());
         let target = Child::spawn(command.arg("600").current_dir("/")).unwrap();

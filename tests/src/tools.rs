@@ -1,6 +1,6 @@
 //! The four tools: found beside the test executable, built once if need be, and run.
 
-use crate::children::{Output, run_with_input};
+use crate::children::{Output, run, run_with_input};
 use crate::report::Report;
 use anyhow::{Context, Result, bail};
 use std::ffi::OsStr;
@@ -52,6 +52,15 @@ pub fn tool(tool: Tool) -> Command {
     }
     command.env("RUST_BACKTRACE", "1");
     command
+}
+
+/// Copies a program that is to be run. Another process does it: one that a test running beside this one starts meanwhile would have the
+/// copy open for writing until it runs its program, and such a file cannot be run ("Text file busy").
+///
+/// # Errors
+/// It cannot be copied.
+pub fn copy_program(from: &Path, to: &Path) -> Result<()> {
+    run(Command::new("cp").arg(from).arg(to))?.expect_status(0).map(drop)
 }
 
 /// `$PYST_TEST_BIN_DIR`, whose tools are taken as they are; else the folder of this profile's executables, where they are built
