@@ -10,12 +10,18 @@ mod locals;
 mod look;
 pub(crate) mod maps;
 mod memory;
+mod pagemap;
+mod patience;
 pub(crate) mod procfs;
+mod reading;
 mod refusal;
-mod resident;
+mod rehearsal;
+mod sleepers;
 mod sockets;
 pub(crate) mod stack;
 mod stop;
+mod tasks;
+mod tracer;
 mod unstopped;
 mod waits;
 
@@ -28,27 +34,33 @@ use copy::Copy;
 use look::Look;
 use nix::errno::Errno;
 use nix::sys::signal::{SigSet, SigmaskHow, Signal};
+use pagemap::Pagemap;
 use procfs::Proc;
 use pyst_memory::Image;
 use pyst_snapshot::payload::{
     Arch, Blocking, Capture, CaptureSource, Diagnostic, Process, Severity, Thread, ThreadReading, Verdicts, Waits,
 };
-use pyst_snapshot::{Snapshot, Tid};
+use pyst_snapshot::{Range, Snapshot, Tid};
 pub(crate) use refusal::check_proc;
 use std::fs::File;
 use std::sync::Arc;
 use std::sync::mpsc::{self, RecvTimeoutError, Sender};
 use std::time::{Duration, SystemTime};
+use tasks::Tasks;
 use unstopped::Unstopped;
 
 /// The one instruction set whose registers and processes are read.
 pub(crate) const LIVE_ARCH: Arch = if cfg!(target_arch = "aarch64") { Arch::AARCH64 } else { Arch::X86_64 };
 
-/// How long looking and stopping may take together. It is bounded only because a read of memory can block for ever.
-const LOOK_LIMIT: Duration = Duration::from_secs(60);
+/// How long looking may take. It is bounded only because reading a file that is mapped can block for ever.
+const LOOK_LIMIT: Duration = Duration::from_secs(30);
 
 /// The same where all memory is searched.
 const EXHAUSTIVE_LOOK_LIMIT: Duration = Duration::from_secs(1800);
+
+/// How much longer than its own limits a stop may take. Then the thread that should let go is stuck itself, and only the end of
+/// this process frees the target.
+const STUCK: Duration = Duration::from_secs(2);
 
 /// How often a process is looked at that becomes another program meanwhile.
 const LOOKS: usize = 3;
@@ -80,31 +92,46 @@ pub(crate) fn capture(pid: u32, options: &Options) -> Result<Snapshot, CaptureEr
     result
 }
 
+/// What a capture is about to do.
+enum Step {
+    /// Something that may take as long as this.
+    Within(Duration),
+    /// What does not touch the target's memory any more.
+    Finish,
+}
+
 fn capture_on_a_thread(pid: u32, options: &Options) -> Result<Snapshot, CaptureError> {
-    let (released, is_released) = mpsc::channel();
-    let limit = if options.exhaustive { EXHAUSTIVE_LOOK_LIMIT } else { LOOK_LIMIT };
+    let (steps, next_step) = mpsc::channel();
     let options = options.clone();
+    let mut limit = look_limit(&options);
     let worker = std::thread::Builder::new()
         .name("capture".to_owned())
-        .spawn(move || capture_here(pid, &options, &released))
+        .spawn(move || capture_here(pid, &options, &steps))
         .map_err(|source| CaptureError::System { what: "start a thread", source })?;
-    match is_released.recv_timeout(limit) {
-        // What is left to do does not touch the target's memory.
-        Ok(()) | Err(RecvTimeoutError::Disconnected) => {
-            let panicked = |_| CaptureError::System { what: "finish the capture", source: Errno::EIO.into() };
-            worker.join().map_err(panicked)?
+    loop {
+        match next_step.recv_timeout(limit) {
+            Ok(Step::Within(time)) => limit = time,
+            Ok(Step::Finish) | Err(RecvTimeoutError::Disconnected) => {
+                let panicked = |_| CaptureError::System { what: "finish the capture", source: Errno::EIO.into() };
+                return worker.join().map_err(panicked)?;
+            }
+            Err(RecvTimeoutError::Timeout) => return Err(CaptureError::Stuck { pid, seconds: limit.as_secs() }),
         }
-        Err(RecvTimeoutError::Timeout) => Err(CaptureError::Stuck { pid, seconds: limit.as_secs() }),
     }
 }
 
-fn capture_here(pid: u32, options: &Options, released: &Sender<()>) -> Result<Snapshot, CaptureError> {
-    let (mut look, taken) = look_and_take(pid, options)?;
+fn look_limit(options: &Options) -> Duration {
+    if options.exhaustive { EXHAUSTIVE_LOOK_LIMIT } else { LOOK_LIMIT }
+}
+
+fn capture_here(pid: u32, options: &Options, steps: &Sender<Step>) -> Result<Snapshot, CaptureError> {
+    let (mut look, taken) = look_and_take(pid, options, steps)?;
     look.renew_modules(&options.search);
-    let _ = released.send(());
+    let _ = steps.send(Step::Finish);
     let Taken { mut threads, image, captured_at, blocking, stopped, bytes, verdicts, .. } = taken;
-    let diagnostics = [taken.diagnostics, taken.interrupted].concat();
-    name_newcomers(pid, &mut threads);
+    let mut diagnostics = [taken.diagnostics, taken.interrupted].concat();
+    diagnostics.extend(pages_out_of_reach(&look.out_of_reach));
+    name_newcomers(&look, &mut threads);
     let capture = Capture {
         captured_at_ns: nanoseconds(captured_at),
         source: CaptureSource::LIVE,
@@ -135,11 +162,11 @@ fn capture_here(pid: u32, options: &Options, released: &Sender<()>) -> Result<Sn
 
 /// A process that became another program between the look and the stop is looked at once more: what is mapped where, and what
 /// lies there, was another's.
-fn look_and_take(pid: u32, options: &Options) -> Result<(Look, Taken), CaptureError> {
+fn look_and_take(pid: u32, options: &Options, steps: &Sender<Step>) -> Result<(Look, Taken), CaptureError> {
     for _ in 0..LOOKS {
         let look = look::look(pid, options)?;
         let taken = match (look.status.tracer_pid, options.no_block) {
-            (0, None) => take_stopped(pid, &look, options)?,
+            (0, None) => take_stopped(pid, &look, options, steps)?,
             (0, Some(_)) => take_running(pid, &look, options, None)?,
             (tracer, _) => take_running(pid, &look, options, Some(tracer))?,
         };
@@ -181,21 +208,40 @@ struct Taken {
     diagnostics: Vec<Diagnostic>,
 }
 
+/// An empty copy with room for what is expected, and for the stacks of threads that do not sleep.
 fn expected_copy(look: &Look) -> Copy {
-    let locals = look.locals.iter().flat_map(|locals| locals.ranges());
-    let predicted: u64 = look.prediction.iter().chain(locals).map(|range| range.len()).sum();
-    Copy::expecting(look.living, predicted + EXPECTED_STACK * look.threads.len() as u64)
+    let awake = look.threads.iter().filter(|thread| look.rehearsal.sleeper(thread.tid).is_none()).count();
+    let expected = look.rehearsal.len() + EXPECTED_STACK * awake as u64;
+    Copy::expecting(look.living, expected).leaving_out(look.out_of_reach.clone())
 }
 
-fn take_stopped(pid: u32, look: &Look, options: &Options) -> Result<Taken, CaptureError> {
-    let mut taken = stop_once(pid, look, options)?;
+/// What is to be read of a target.
+fn ask(look: &Look) -> reading::Ask {
+    reading::Ask {
+        prediction: Arc::clone(&look.prediction),
+        runtime: look.runtime.found.clone(),
+        only: None,
+        locals: look.locals.clone(),
+        maps: Arc::clone(&look.maps),
+        pagemap: Pagemap::of(&look.proc),
+    }
+}
+
+fn take_stopped(pid: u32, look: &Look, options: &Options, steps: &Sender<Step>) -> Result<Taken, CaptureError> {
+    let stop_once = || {
+        let _ = steps.send(Step::Within(stop::longest(options.stop_limit) + STUCK));
+        let taken = stop_once(pid, look, options);
+        let _ = steps.send(Step::Within(look_limit(options)));
+        taken
+    };
+    let mut taken = stop_once()?;
     for _ in 1..STOPS {
         if !taken.unsettled || !taken.diagnostics.is_empty() {
             break;
         }
         std::thread::sleep(BETWEEN_STOPS);
         // It may exit, or get another tracer, while it runs; then the first time is as good as it gets.
-        let Ok(mut again) = stop_once(pid, look, options) else { break };
+        let Ok(mut again) = stop_once() else { break };
         taken.interrupted.append(&mut again.interrupted);
         if again.blocking != taken.blocking || !again.diagnostics.is_empty() {
             break;
@@ -209,17 +255,12 @@ fn take_stopped(pid: u32, look: &Look, options: &Options) -> Result<Taken, Captu
 fn stop_once(pid: u32, look: &Look, options: &Options) -> Result<Taken, CaptureError> {
     let copy = expected_copy(look);
     let task_directory = File::open(look.proc.path("task")).map_err(|error| refusal::of(pid, &error))?;
-    let resident = look.resident();
     let plan = stop::Plan {
         task_directory,
         threads: leader_first(pid, &look.threads),
-        maps: Arc::clone(&look.maps),
-        prediction: look.prediction.clone(),
-        runtime: look.runtime.found.clone(),
-        only: None,
-        locals: look.locals.as_ref().map(|locals| locals.among(&resident)),
-        resident,
-        pagemap: File::open(look.proc.path("pagemap")).ok(),
+        rehearsal: Arc::clone(&look.rehearsal),
+        ask: ask(look),
+        pagemap: Pagemap::of(&look.proc),
         stacks: !options.python_only,
         limit: options.stop_limit,
         copy: copy.clone(),
@@ -290,6 +331,17 @@ fn take_running(pid: u32, look: &Look, options: &Options, tracer: Option<u32>) -
     })
 }
 
+/// What to say of pages that did not come.
+fn pages_out_of_reach(pages: &[Range]) -> Option<Diagnostic> {
+    let first = pages.first()?;
+    let message = format!(
+        "memory at {} that was wanted is not in memory and did not come within a second: a userfaultfd, FUSE or a network \
+         file system has to bring it; what lies there is missing",
+        first.start
+    );
+    Some(Diagnostic::new(Severity::LOSS, "memory-out-of-reach", message))
+}
+
 fn already_traced(pid: u32, tracer: u32) -> Diagnostic {
     // The kernel names the tracing thread.
     let tracer = Proc::of(tracer).status().map_or(tracer, |status| status.tgid);
@@ -314,11 +366,11 @@ fn waits(look: &Look, captured_at: SystemTime, verdicts: Option<&Verdicts>) -> W
 }
 
 /// Threads that were born while the others were stopped have not been described yet.
-fn name_newcomers(pid: u32, threads: &mut [Thread]) {
-    let leader = Proc::of(pid);
+fn name_newcomers(look: &Look, threads: &mut [Thread]) {
+    let Ok(tasks) = Tasks::of(&look.proc, &look.status.namespace_pids) else { return };
     for thread in threads.iter_mut().filter(|thread| thread.state.is_none()) {
         let Tid(tid) = thread.tid;
-        if let Some(described) = look::thread(&leader, tid) {
+        if let Some(described) = tasks.thread(tid) {
             thread.name = described.name;
             thread.namespace_tid = described.namespace_tid;
             thread.state = described.state;
@@ -329,5 +381,7 @@ fn name_newcomers(pid: u32, threads: &mut [Thread]) {
 /// The memory of this very process.
 #[cfg(test)]
 pub(crate) fn own_memory() -> memory::LiveMemory {
-    memory::LiveMemory::of(nix::unistd::getpid(), &Proc::of(std::process::id()))
+    let this = Proc::of(std::process::id());
+    let maps = maps::parse(&this.read("maps").unwrap_or_default());
+    memory::LiveMemory::of(nix::unistd::getpid(), &this, &Arc::new(maps))
 }

@@ -38,11 +38,6 @@ pub(crate) struct Pages<'a> {
 }
 
 impl<'a> Careful<'a> {
-    pub(crate) fn new(inner: &'a dyn Memory, maps: &'a [Map], proc: &Proc) -> Careful<'a> {
-        Careful { inner, pages: Rc::new(Pages::of(maps, proc)) }
-    }
-
-    /// The same by what is known of pages.
     pub(crate) fn by(inner: &'a dyn Memory, pages: &Rc<Pages<'a>>) -> Careful<'a> {
         Careful { inner, pages: Rc::clone(pages) }
     }
@@ -106,7 +101,7 @@ mod tests {
         let (start, proc) = (bytes.as_ptr().addr() as u64, Proc::of(std::process::id()));
         let text = proc.read("maps").unwrap();
         let (maps, memory) = (maps::parse(&text), own_memory());
-        let careful = Careful::new(&memory, &maps, &proc);
+        let careful = Careful::by(&memory, &Rc::new(Pages::of(&maps, &proc)));
         assert_eq!(careful.read_array::<1>(Address(start)), Ok([7]));
         // A huge page at most is there with the first byte.
         let last = Address(start + LENGTH as u64 - PAGE);

@@ -4,6 +4,8 @@
 //! Each byte is stored once, from one instant: what was read first stays, and a later read fills gaps only.
 
 use super::memory::PAGE;
+use super::pagemap::Pagemap;
+use super::rehearsal::Expected;
 use nix::errno::Errno;
 use nix::sys::uio::{RemoteIoVec, process_vm_readv};
 use nix::unistd::Pid;
@@ -12,12 +14,16 @@ use pyst_snapshot::{Address, Range};
 use std::collections::BTreeMap;
 use std::io::IoSliceMut;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::time::Instant;
 
 /// Ranges a call reads; more are no faster, and 1024 are the kernel's limit.
 const RANGES_PER_CALL: usize = 64;
 
 /// Bytes a call reads at most, so that a deadline is noticed between calls.
 const BYTES_PER_CALL: usize = 1 << 20;
+
+/// The longest read that is fetched in the middle of a walk by the thread that lets go.
+const FETCHED: u64 = 256 << 10;
 
 /// A copy that is being made.
 #[derive(Clone)]
@@ -30,7 +36,9 @@ pub(crate) struct Copy {
 struct Held {
     /// Set when the target runs again: nothing that is read from then on may be kept.
     closed: bool,
-    /// Set while what is missing may not be fetched: it is noted here.
+    /// What is not read though it is missing: pages for which others waited in vain. Ascending and disjoint.
+    left_out: Vec<Range>,
+    /// Set while what is missing may not be fetched, or only what is in memory: it is noted here.
     missed: Option<Vec<Range>>,
     /// Set when the target was gone while it should have been read.
     vanished: bool,
@@ -63,20 +71,28 @@ impl Copy {
         Copy { pid, held: Arc::new(Mutex::new(Held { spare, ..Held::default() })) }
     }
 
+    /// The same, without ever reading these ranges, which are ascending and disjoint.
+    pub(crate) fn leaving_out(self, ranges: Vec<Range>) -> Copy {
+        self.lock().left_out = ranges;
+        self
+    }
+
     /// Reads what of `ranges`, which are disjoint, is not held yet, the first first.
     pub(crate) fn read_ranges(&self, ranges: &[Range]) -> Result<(), Ended> {
-        let mut gaps = Vec::with_capacity(ranges.len() + 8);
-        {
-            let held = self.lock();
-            for range in ranges {
-                held.gaps(*range, &mut gaps);
-            }
-        }
+        self.read_until(ranges, None)
+    }
+
+    /// The same until a time, if it takes that long: then some are missing.
+    pub(crate) fn read_until(&self, ranges: &[Range], deadline: Option<Instant>) -> Result<(), Ended> {
+        let mut gaps = self.missing(ranges);
         let mut rest = gaps.as_mut_slice();
         while let Some(first) = rest.first() {
             if first.is_empty() {
                 rest = rest.get_mut(1..).unwrap_or_default();
                 continue;
+            }
+            if deadline.is_some_and(|deadline| Instant::now() >= deadline) {
+                return Err(Ended);
             }
             self.read_batch(rest)?;
         }
@@ -146,12 +162,14 @@ impl Copy {
         (result, self.lock().missed.take().unwrap_or_default())
     }
 
-    /// Whether all of `ranges` is held.
-    pub(crate) fn holds(&self, ranges: &[Range]) -> bool {
-        let held = self.lock();
-        let mut gaps = Vec::new();
-        ranges.iter().for_each(|range| held.gaps(*range, &mut gaps));
-        gaps.is_empty()
+    /// Does `work`, which reads from this copy, fetching what is missing if it is in memory by `pagemap`, and says what was
+    /// not.
+    pub(crate) fn fetching_what_is_there<R>(
+        &self,
+        pagemap: &Pagemap,
+        work: impl FnOnce(&dyn Memory) -> R,
+    ) -> (R, Vec<Range>) {
+        self.without_fetching(|| work(&Present { copy: self, pagemap }))
     }
 
     /// Holds what was read elsewhere, as far as nothing else is held there.
@@ -186,23 +204,30 @@ impl Copy {
         })
     }
 
-    /// Whether all of `expected` is held, and is that.
-    pub(crate) fn is(&self, expected: &[(Range, Vec<u8>)]) -> bool {
+    /// What of `ranges` is not held.
+    pub(crate) fn missing(&self, ranges: &[Range]) -> Vec<Range> {
         let held = self.lock();
-        expected.iter().all(|(range, bytes)| {
+        let mut gaps = Vec::with_capacity(ranges.len() + 8);
+        ranges.iter().for_each(|range| held.gaps(*range, &mut gaps));
+        gaps
+    }
+
+    /// Whether all that was expected is held, and is that.
+    pub(crate) fn is(&self, expected: &Expected) -> bool {
+        let held = self.lock();
+        let mut bytes = expected.bytes.as_slice();
+        for range in &expected.ranges {
             let mut at = range.start.0;
-            let mut rest = bytes.as_slice();
-            while !rest.is_empty() {
+            while at < range.end.0 {
                 let here = held.bytes_at(at).unwrap_or_default();
-                let length = here.len().min(rest.len());
-                if length == 0 || here.get(..length) != rest.get(..length) {
-                    return false;
-                }
-                at = at.saturating_add(length as u64);
-                rest = rest.get(length..).unwrap_or_default();
+                let left = usize::try_from(range.end.0 - at).unwrap_or(usize::MAX);
+                let here = here.get(..here.len().min(left)).unwrap_or_default();
+                let Some(rest) = bytes.strip_prefix(here).filter(|_| !here.is_empty()) else { return false };
+                at = at.saturating_add(here.len() as u64);
+                bytes = rest;
             }
-            true
-        })
+        }
+        true
     }
 
     /// The bytes held so far.
@@ -231,7 +256,7 @@ impl Copy {
             let bytes = held.chunks.get(piece.chunk)?.get(piece.offset..piece.offset.checked_add(length)?)?;
             Some((Address(*start), bytes.to_vec().into()))
         }));
-        image.extend_unreadable(held.unreadable);
+        image.extend_unreadable(held.unreadable.into_iter().chain(held.left_out));
         image
     }
 
@@ -246,15 +271,24 @@ impl Held {
     fn gaps(&self, range: Range, gaps: &mut Vec<Range>) {
         let mut at = range.start.0;
         while at < range.end.0 {
-            if let Some((_, piece)) = self.piece_at(at) {
-                at = piece.end;
+            if let Some(end) = self.piece_at(at).map(|(_, piece)| piece.end).or_else(|| self.left_out_to(at)) {
+                at = end;
                 continue;
             }
             let next = self.pieces.range(at..).next().map_or(u64::MAX, |(start, _)| *start);
-            let end = next.min(range.end.0);
+            let after = self.left_out.partition_point(|left_out| left_out.start.0 <= at);
+            let next_left_out = self.left_out.get(after).map_or(u64::MAX, |left_out| left_out.start.0);
+            let end = next.min(next_left_out).min(range.end.0);
             gaps.push(Range { start: Address(at), end: Address(end) });
             at = end;
         }
+    }
+
+    /// Where the range that `at` is in and that is left out ends.
+    fn left_out_to(&self, at: u64) -> Option<u64> {
+        let after = self.left_out.partition_point(|range| range.start.0 <= at);
+        let range = self.left_out.get(after.checked_sub(1)?)?;
+        range.contains(Address(at)).then_some(range.end.0)
     }
 
     /// The piece that holds `at`, with its start.
@@ -337,6 +371,33 @@ impl Memory for Copy {
             rest = rest.get_mut(copied..).unwrap_or_default();
         }
         Ok(())
+    }
+}
+
+/// A copy that may be completed from what is in memory.
+struct Present<'a> {
+    copy: &'a Copy,
+    pagemap: &'a Pagemap,
+}
+
+impl Memory for Present<'_> {
+    fn read(&self, address: Address, buffer: &mut [u8]) -> Result<(), ReadError> {
+        let Present { copy, pagemap } = self;
+        let before = copy.lock().missed.as_ref().map_or(0, Vec::len);
+        copy.read(address, buffer).or_else(|error| {
+            let page = |at: u64| Address(at & !(PAGE - 1));
+            let start = page(address.0);
+            let end = page(address.0.saturating_add(buffer.len() as u64).saturating_add(PAGE - 1));
+            let range = Range { start, end };
+            if range.len() > FETCHED || pagemap.present(&[range]) != [range] {
+                return Err(error);
+            }
+            copy.read_ranges(&[range]).map_err(|_| error)?;
+            if let Some(missed) = &mut copy.lock().missed {
+                missed.truncate(before);
+            }
+            copy.read(address, buffer)
+        })
     }
 }
 

@@ -2,7 +2,6 @@
 //! interrupted when its handler runs on another one, and code that lies in no file.
 
 use super::LIVE_ARCH;
-use super::copy::Copy;
 use super::maps;
 use crate::registers::{self, RED_ZONE};
 use pyst_memory::{Memory, RangeSet};
@@ -26,11 +25,14 @@ const SAVED_SP: usize = 5 + 15;
 #[cfg(target_arch = "aarch64")]
 const SAVED_SP: usize = (176 + 8 + 31 * 8) / 8;
 
-/// The smallest signal stack that the kernel accepts is larger.
-const MIN_SIGNAL_STACK: u64 = 1 << 10;
+/// The smallest signal stack that the kernel accepts is larger, and the largest that anybody makes is smaller.
+const SIGNAL_STACK: std::ops::Range<u64> = 1 << 10..64 << 20;
 
-/// What the stacks held in `copy` lead to; `limit` bounds the bytes of stacks.
-pub(super) fn leads(copy: &Copy, threads: &[Thread], maps: &[Map], limit: u64) -> RangeSet {
+/// The flags that a signal stack may have: `SS_ONSTACK`, `SS_DISABLE`, `SS_AUTODISARM`.
+const SIGNAL_STACK_FLAGS: u32 = 1 | 2 | 1 << 31;
+
+/// What the stacks held in `memory` lead to; `limit` bounds the bytes of stacks.
+pub(super) fn leads(memory: &dyn Memory, threads: &[Thread], maps: &[Map], limit: u64) -> RangeSet {
     let code = Code::of(maps);
     let mut found = RangeSet::new();
     let (mut stacks_left, mut code_left) = (limit, MAX_CODE);
@@ -46,7 +48,7 @@ pub(super) fn leads(copy: &Copy, threads: &[Thread], maps: &[Map], limit: u64) -
             continue;
         }
         bytes.resize(usize::try_from(stack.read.len().min(SEARCHED)).unwrap_or(0) & !7, 0);
-        if copy.read(stack.read.start, &mut bytes).is_err() {
+        if memory.read(stack.read.start, &mut bytes).is_err() {
             continue;
         }
         let words = bytes.as_chunks::<8>().0;
@@ -71,13 +73,28 @@ pub(super) fn leads(copy: &Copy, threads: &[Thread], maps: &[Map], limit: u64) -
 /// stack around them.
 fn interrupted_sp(words: &[[u8; 8]], here: u64, maps: &[Map]) -> Option<u64> {
     let word = |index: usize| words.get(index).map(|word| u64::from_le_bytes(*word));
-    let (link, start, size) = (word(0)?, word(1)?, word(3)?);
-    if link != 0 || size < MIN_SIGNAL_STACK || here.wrapping_sub(start) >= size {
+    let (link, start, flags, size) = (word(0)?, word(1)?, word(2)? as u32, word(3)?);
+    let is_stack = SIGNAL_STACK.contains(&size) && here.wrapping_sub(start) < size && flags & !SIGNAL_STACK_FLAGS == 0;
+    if link != 0 || !is_stack || !is_of_user_code(words) {
         return None;
     }
     let sp = word(SAVED_SP - 1).filter(|sp| sp.wrapping_sub(start) >= size)?;
     // A zero before any number and a pointer looks the same, but for where the stack would begin.
     maps::find(maps, Address(start)).filter(|map| map.is_writable()).map(|_| sp)
+}
+
+/// Whether the registers that a signal frame keeps are those of code in user mode, by its segment.
+#[cfg(target_arch = "x86_64")]
+fn is_of_user_code(words: &[[u8; 8]]) -> bool {
+    // The kernel's own number, and that of a guest of Xen. It is kept three words after sp, with the others.
+    const SEGMENTS: [u16; 2] = [0x33, 0xe033];
+    let segment = words.get(SAVED_SP + 2).map(|word| u64::from_le_bytes(*word) as u16);
+    segment.is_some_and(|segment| SEGMENTS.contains(&segment))
+}
+
+#[cfg(not(target_arch = "x86_64"))]
+fn is_of_user_code(_: &[[u8; 8]]) -> bool {
+    true
 }
 
 /// The stack that is used down to `sp`.
@@ -150,7 +167,10 @@ mod tests {
         );
         // uc_link; ss_sp, ss_flags, ss_size; the registers.
         let context = |link: u64, start: u64, size: u64, sp: u64| {
-            let mut words = vec![[0; 8]; SAVED_SP];
+            let mut words = vec![[0; 8]; SAVED_SP + 3];
+            if cfg!(target_arch = "x86_64") {
+                words[SAVED_SP + 2] = 0x002b_0000_0000_0033_u64.to_le_bytes();
+            }
             for (index, value) in [(0, link), (1, start), (3, size), (SAVED_SP - 1, sp)] {
                 words[index] = value.to_le_bytes();
             }
@@ -162,6 +182,7 @@ mod tests {
         assert_eq!(context(1, 0xa000, 0x2000, 0xd800), None, "a link");
         assert_eq!(context(0, 0xa000, 0x2000, 0xb800), None, "the same stack");
         assert_eq!(context(0, 0xb000, 0x1000, 0xd800), None, "a stack that is elsewhere");
+        assert_eq!(context(0, 0xa000, 0x2000 << 32, 0xd800), None, "a pointer");
         assert_eq!(interrupted_sp(&[], 0xa800, &maps), None);
     }
 }

@@ -1,15 +1,17 @@
 //! The look: everything that can be learnt while the target runs, and what the walk will read.
 
 use super::LIVE_ARCH;
-use super::careful::Careful;
 use super::files::LiveFiles;
+use super::leads::leads;
 use super::locals::Locals;
 use super::maps;
-use super::memory::LiveMemory;
+use super::memory::{AtOnce, LiveMemory};
 use super::procfs::{Proc, Stat, Status, split_arguments};
 use super::refusal;
-use super::resident::Resident;
-use super::stop;
+use super::rehearsal::{Rehearsal, widen};
+use super::sleepers::{Bedroom, Sleeper};
+use super::stack::{MAX_STACK, own_stacks};
+use super::tasks::{Seen, Tasks};
 use super::waits::Before;
 use crate::Options;
 use crate::error::CaptureError;
@@ -17,7 +19,7 @@ use crate::modules::{self, LoadedModules};
 use nix::unistd::Pid;
 use pyst_elf::{ModuleId, Search};
 use pyst_memory::{RangeSet, Recorder};
-use pyst_snapshot::payload::{Map, Module, Process, Runtime, Thread};
+use pyst_snapshot::payload::{Map, Module, Process, Python, Runtime, Thread};
 use pyst_snapshot::{Address, Bytes, Range, Tid};
 use std::collections::BTreeSet;
 use std::fs::File;
@@ -26,11 +28,14 @@ use std::os::unix::fs::FileExt;
 use std::sync::Arc;
 use std::time::{SystemTime, UNIX_EPOCH};
 
-/// What is read beyond each predicted range: a busy thread will have pushed a few frames by then.
-pub(crate) const SLACK: u64 = 512;
+/// What is read from the innermost frame of a thread that runs on: it will have pushed a few more by then.
+const SLACK: u64 = 1024;
 
-/// Ranges that are closer than this are read as one.
-const GRAIN: u64 = 64;
+/// How many stacks are read at once.
+const STACKS_AT_ONCE: usize = 256;
+
+/// What of a stack is read with others: mostly all that is used of it.
+const FIRST_PAGES: u64 = 8 << 10;
 
 /// A look at a living process.
 pub(crate) struct Look {
@@ -49,9 +54,13 @@ pub(crate) struct Look {
     pub(crate) loaded: LoadedModules,
     pub(crate) runtime: Runtime,
     /// What the walk is expected to read: ascending, disjoint, within mappings.
-    pub(crate) prediction: Vec<Range>,
+    pub(crate) prediction: Arc<Vec<Range>>,
     /// What exceptions, arguments and locals are expected to be, where there is a runtime.
     pub(crate) locals: Option<Locals>,
+    /// All that the stop will read.
+    pub(crate) rehearsal: Arc<Rehearsal>,
+    /// Pages that were wanted and did not come: ascending and disjoint.
+    pub(crate) out_of_reach: Vec<Range>,
 }
 
 pub(crate) fn look(pid: u32, options: &Options) -> Result<Look, CaptureError> {
@@ -63,8 +72,9 @@ pub(crate) fn look(pid: u32, options: &Options) -> Result<Look, CaptureError> {
     if stat.is_kernel_thread() {
         return Err(CaptureError::KernelThread { pid });
     }
-    let threads: Vec<Thread> =
-        leader.tids().unwrap_or_default().into_iter().filter_map(|tid| thread(&leader, tid)).collect();
+    let tasks = Tasks::of(&leader, &status.namespace_pids).map_err(|error| refusal::of(pid, &error))?;
+    let seen: Vec<Seen> = tasks.tids().into_iter().filter_map(|tid| tasks.see(tid)).collect();
+    let threads: Vec<Thread> = seen.iter().map(|seen| seen.thread.clone()).collect();
     let living = living(pid, &threads).ok_or(CaptureError::Zombie { pid, parent: stat.ppid })?;
     let proc = Proc::of(living);
     check_architecture(pid, &proc)?;
@@ -74,20 +84,94 @@ pub(crate) fn look(pid: u32, options: &Options) -> Result<Look, CaptureError> {
     let maps = Arc::new(maps::parse(&text));
     let living = Pid::from_raw(living.cast_signed());
     refusal::check_memory(pid, living)?;
-    let memory = LiveMemory::of(living, &proc);
+    let memory = LiveMemory::of(living, &proc, &maps);
     let process = process(pid, &proc, &stat, &status);
     let exe = process.exe.as_ref().map(|exe| exe.0.as_slice());
     let finder = LiveFiles { proc: &proc, memory: &memory, exe, search: &options.search };
     let loaded = modules::load(&maps, &memory, &finder);
     let runtime = crate::find_runtime(&loaded, &maps, &memory, options);
+    memory.keep_long_reads();
+
+    let bedroom = Bedroom::of(&memory, &maps, stat.start_stack);
+    let is_stopped = !options.python_only && options.no_block.is_none();
+    let stacks = if !is_stopped { Vec::new() } else { look_at_stacks(bedroom, &seen, &memory) };
+    let as_asleep = with_registers(&threads, &stacks);
     let recorder = Recorder::new(&memory);
-    let walked = runtime.found.as_ref().map(|found| (found, pyst_python::walk(found, &[], &recorder).python));
-    let careful = Careful::new(&memory, &maps, &proc);
-    let locals = walked.as_ref();
-    let locals = locals.map(|(found, python)| Locals::look(found, python, options.locals, &careful, &maps));
-    let waits = Before::of(&proc, &threads, &recorder);
-    let prediction = widen(&recorder.ranges(), &maps, SLACK);
-    Ok(Look { proc, living, status, program, process, threads, waits, maps, loaded, runtime, prediction, locals })
+    let walked = runtime.found.as_ref().map(|found| (found, pyst_python::walk(found, &as_asleep, &recorder)));
+    let waits = Before::of(&proc, seen.iter().map(|seen| seen.wait.clone()).collect(), &recorder);
+    let python = walked.as_ref().map(|(found, walked)| (*found, &walked.python));
+    let locals = python.map(|(found, python)| Locals::look(found, python, options.locals, &AtOnce(&memory)));
+
+    let seen_by_walk = recorder.ranges();
+    let slack: Vec<Range> = python.map_or_else(Vec::new, |(_, python)| slack(python, &seen));
+    let prediction = widen(seen_by_walk.iter().chain(&slack).copied().collect(), &maps);
+    let mut used: RangeSet = stacks.iter().flat_map(|(_, parts)| parts.iter().copied()).collect();
+    if !stacks.is_empty() {
+        let own = python.map_or_else(Vec::new, |(_, python)| own_stacks(python, &as_asleep, &maps));
+        own.into_iter().for_each(|range| used.insert(range));
+        leads(&memory, &as_asleep, &maps, MAX_STACK).merged().iter().for_each(|range| used.insert(*range));
+    }
+    let of_locals = locals.iter().flat_map(|locals| locals.ranges());
+    let unsettled = walked.as_ref().is_some_and(|(_, walked)| walked.unsettled);
+    let all = of_locals.chain(used.merged()).chain(&seen_by_walk).copied().collect();
+    let sleepers = stacks.into_iter().map(|(sleeper, _)| sleeper).collect();
+    let rehearsal = Rehearsal::of(all, &slack, sleepers, !unsettled, &memory, &maps);
+    let (prediction, rehearsal) = (Arc::new(prediction), Arc::new(rehearsal));
+    let out_of_reach = memory.patience().given_up();
+    Ok(Look {
+        proc,
+        living,
+        status,
+        program,
+        process,
+        threads,
+        waits,
+        maps,
+        loaded,
+        runtime,
+        prediction,
+        locals,
+        rehearsal,
+        out_of_reach,
+    })
+}
+
+/// The threads that sleep, and what their stacks are made of.
+fn look_at_stacks(mut bedroom: Bedroom<'_>, seen: &[Seen], memory: &LiveMemory) -> Vec<(Sleeper, Vec<Range>)> {
+    let mut stacks = Vec::with_capacity(seen.len());
+    for seen in seen.chunks(STACKS_AT_ONCE) {
+        let places = seen.iter().filter_map(|seen| seen.place);
+        let tops = places.map(|(sp, _)| Range { start: sp, end: Address(sp.0.saturating_add(FIRST_PAGES)) });
+        memory.prefetch(tops.collect::<RangeSet>().merged());
+        let asleep = seen.iter().filter_map(|seen| Some((&seen.thread, seen.place?)));
+        stacks.extend(asleep.map(|(thread, (sp, pc))| bedroom.look(thread, sp, pc)));
+    }
+    stacks
+}
+
+/// The threads with what is known of the registers of those that sleep.
+fn with_registers(threads: &[Thread], stacks: &[(Sleeper, Vec<Range>)]) -> Vec<Thread> {
+    let sleeper = |tid: Tid| {
+        let at = stacks.binary_search_by_key(&tid, |(sleeper, _)| sleeper.tid).ok()?;
+        stacks.get(at).map(|(sleeper, _)| sleeper)
+    };
+    let with = |thread: &Thread| Thread {
+        registers: sleeper(thread.tid).map(Sleeper::registers),
+        stack: sleeper(thread.tid).map(|sleeper| sleeper.stack),
+        ..thread.clone()
+    };
+    threads.iter().map(with).collect()
+}
+
+/// Where threads that run may have pushed frames by then.
+fn slack(python: &Python, seen: &[Seen]) -> Vec<Range> {
+    let sleeps = |tid: Option<Tid>| {
+        let at = tid.and_then(|tid| seen.binary_search_by_key(&tid, |seen| seen.thread.tid).ok());
+        at.and_then(|at| seen.get(at)).is_some_and(|seen| seen.place.is_some())
+    };
+    let awake = python.states.iter().filter(|state| !sleeps(state.tid));
+    let innermost = awake.filter_map(|state| state.frames.first());
+    innermost.filter_map(|frame| Range::sized(frame.address, SLACK)).collect()
 }
 
 impl Look {
@@ -96,16 +180,6 @@ impl Look {
         let lives = || self.proc.stat().is_some_and(|stat| !stat.is_exiting());
         let ended = |program: &File| program.read_at(&mut [0; 8], 0).is_ok_and(|length| length == 0);
         self.program.as_ref().is_some_and(ended) && lives()
-    }
-
-    /// What of the prediction and of the stacks is in memory now.
-    pub(crate) fn resident(&self) -> Resident {
-        let stacks = self.threads.iter().filter_map(|thread| {
-            let sp = Address(self.proc.task(thread.tid.0).stack_pointer()?);
-            Some(maps::find(&self.maps, sp)?.range.intersect(stop::top_of_stack(sp)))
-        });
-        let locals = self.locals.iter().flat_map(|locals| locals.ranges().iter().copied());
-        Resident::among(self.prediction.iter().copied().chain(stacks).chain(locals), &self.proc)
     }
 
     /// Looks at the maps once more. A library that was loaded between the look and the stop may be on a stack; the other
@@ -134,7 +208,8 @@ impl Look {
             }
             return;
         }
-        let memory = LiveMemory::of(self.living, &self.proc);
+        let maps = Arc::new(maps);
+        let memory = LiveMemory::of(self.living, &self.proc, &maps);
         let exe = self.process.exe.as_ref().map(|exe| exe.0.as_slice());
         let finder = LiveFiles { proc: &self.proc, memory: &memory, exe, search };
         let loaded = modules::load(&maps, &memory, &finder);
@@ -143,7 +218,7 @@ impl Look {
             let same = |new: &Module| module.is_some_and(|old| (&old.path, old.bias) == (&new.path, new.bias));
             found.module = loaded.table.iter().find(|(_, new)| same(new)).map(|(id, _)| id.0);
         }
-        self.maps = Arc::new(maps);
+        self.maps = maps;
         self.loaded = loaded;
     }
 }
@@ -228,43 +303,9 @@ fn check_architecture(pid: u32, proc: &Proc) -> Result<(), CaptureError> {
     Err(CaptureError::Architecture { what, architecture: crate::architecture_name(class, data, machine) })
 }
 
-/// The ranges with slack, clipped to readable mappings: one byte that cannot be read ends a whole batch.
-pub(crate) fn widen(ranges: &[Range], maps: &[Map], slack: u64) -> Vec<Range> {
-    let mut wide = RangeSet::new();
-    for range in ranges {
-        let start = Address(range.start.0 & !(GRAIN - 1));
-        let end = range.end.0.saturating_add(slack).checked_next_multiple_of(GRAIN).unwrap_or(range.end.0);
-        wide.insert(Range { start, end: Address(end) });
-    }
-    let mut clipped = RangeSet::new();
-    for range in wide.merged() {
-        let first = maps.partition_point(|map| map.range.end <= range.start);
-        for map in maps.iter().skip(first).take_while(|map| map.range.start < range.end) {
-            if map.is_readable() {
-                clipped.insert(map.range.intersect(*range));
-            }
-        }
-    }
-    clipped.merged().to_vec()
-}
-
 #[cfg(test)]
 mod tests {
     use super::*;
-
-    #[test]
-    fn predictions_stay_within_readable_mappings() {
-        let maps = maps::parse(
-            b"1000-2000 rw-p 00000000 00:00 0 \n2000-3000 ---p 00000000 00:00 0 \n3000-4000 rw-p 00000000 00:00 0 \n",
-        );
-        let range = |start, end| Range { start: Address(start), end: Address(end) };
-        assert_eq!(widen(&[range(0x1100, 0x1110)], &maps, SLACK), [range(0x1100, 0x1340)]);
-        assert_eq!(
-            widen(&[range(0x1f00, 0x1f10), range(0x3100, 0x3101)], &maps, SLACK),
-            [range(0x1f00, 0x2000), range(0x3100, 0x3340)]
-        );
-        assert_eq!(widen(&[range(0x2100, 0x2101), range(0x9000, 0x9001)], &maps, SLACK), []);
-    }
 
     #[test]
     fn the_leader_stands_for_the_process_while_it_lives() {

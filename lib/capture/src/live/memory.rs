@@ -1,15 +1,18 @@
 //! The memory of a living process, read while it runs: for looking only. Nothing read here enters a snapshot.
 
+use super::maps;
+use super::pagemap::Pagemap;
+use super::patience::{Patience, read_page};
 use super::procfs::Proc;
 use nix::sys::uio::{RemoteIoVec, process_vm_readv};
 use nix::unistd::Pid;
-use pyst_memory::{Memory, RangeSet, ReadError};
+use pyst_memory::{Memory, ReadError};
+use pyst_snapshot::payload::Map;
 use pyst_snapshot::{Address, Range};
-use std::cell::RefCell;
-use std::collections::HashMap;
-use std::fs::File;
+use std::cell::{Cell, RefCell};
+use std::collections::{HashMap, HashSet};
 use std::io::IoSliceMut;
-use std::os::unix::fs::FileExt;
+use std::sync::Arc;
 
 /// The unit in which memory is readable or not.
 pub(crate) const PAGE: u64 = 4096;
@@ -17,29 +20,98 @@ pub(crate) const PAGE: u64 = 4096;
 /// Reads as long as this are scans, and are not kept.
 const LONG_READ: usize = 64 << 10;
 
-/// How many pages are kept; a look that reads more starts anew.
-const MAX_PAGES: usize = 64 << 10;
+/// How many pages are kept, 12 MiB; a look that reads more starts anew.
+const MAX_PAGES: usize = 3 << 10;
 
-/// Bits of an entry of `/proc/PID/pagemap`: the page is in memory, or swapped out.
-/// (Linux, Documentation/admin-guide/mm/pagemap.rst)
-const PRESENT: u64 = 1 << 63;
-const SWAPPED: u64 = 1 << 62;
-
-/// How many of them are read at once.
-const ENTRIES: usize = 64 << 10;
+/// How many pages are read with one call where it is known before which are wanted.
+const PAGES_PER_CALL: usize = 64;
 
 /// Memory by way of `process_vm_readv`, whole pages at a time. Each page is read once, so a look sees one value of each.
 pub(crate) struct LiveMemory {
     pid: Pid,
+    maps: Arc<Vec<Map>>,
+    /// The files that code is mapped from: they were open when the process started, and come in no time.
+    code: HashSet<(u32, u32, u64)>,
     /// What the kernel tells of each page.
-    pagemap: Option<File>,
+    pagemap: Pagemap,
+    /// For those that are not in memory.
+    patience: Patience,
     /// `None` for a page that cannot be read.
     pages: RefCell<HashMap<u64, Option<Box<[u8]>>>>,
+    /// Whether there were too many to keep.
+    started_anew: Cell<bool>,
+    /// Whether long reads are scans.
+    scans: Cell<bool>,
 }
 
 impl LiveMemory {
-    pub(crate) fn of(pid: Pid, proc: &Proc) -> LiveMemory {
-        LiveMemory { pid, pagemap: File::open(proc.path("pagemap")).ok(), pages: RefCell::default() }
+    pub(crate) fn of(pid: Pid, proc: &Proc, maps: &Arc<Vec<Map>>) -> LiveMemory {
+        LiveMemory {
+            pid,
+            maps: Arc::clone(maps),
+            code: maps.iter().filter(|map| map.is_executable() && map.inode != 0).map(file).collect(),
+            pagemap: Pagemap::of(proc),
+            patience: Patience::with(pid),
+            pages: RefCell::default(),
+            started_anew: Cell::new(false),
+            scans: Cell::new(true),
+        }
+    }
+
+    /// Whether the page that `address` is in comes in no time: it is in memory, swapped out, or of a file that code is mapped
+    /// from.
+    pub(crate) fn comes_at_once(&self, address: u64) -> bool {
+        let is_of_code = || maps::find(&self.maps, Address(address)).is_some_and(|map| self.code.contains(&file(map)));
+        self.pagemap.has(address) || is_of_code()
+    }
+
+    /// Whether the page that `address` is in comes in no time, or has come since it was first asked about.
+    pub(crate) fn is_there(&self, address: u64) -> bool {
+        let was_read = || self.pages.borrow().get(&(address & !(PAGE - 1))).is_some_and(Option::is_some);
+        self.comes_at_once(address) || was_read()
+    }
+
+    /// Pages that were wanted, and did not come.
+    pub(crate) fn patience(&self) -> &Patience {
+        &self.patience
+    }
+
+    /// Says that nothing is searched for any more: what is read from now on is kept, however long it is.
+    pub(crate) fn keep_long_reads(&self) {
+        self.scans.set(false);
+    }
+
+    /// Whether all that was read is kept, so that it can be had once more as it was.
+    pub(crate) fn kept_all(&self) -> bool {
+        !self.started_anew.get()
+    }
+
+    /// Reads the pages of `ranges`, which are ascending and disjoint, so that they need not be read one by one.
+    pub(crate) fn prefetch(&self, ranges: &[Range]) {
+        let mut wanted: Vec<u64> = Vec::new();
+        let known = |page: u64| self.pages.borrow().contains_key(&page);
+        for range in ranges {
+            for page in (range.start.0 & !(PAGE - 1)..range.end.0).step_by(PAGE as usize) {
+                let is_new = wanted.last() != Some(&page) && !known(page);
+                if is_new && wanted.len() < MAX_PAGES && self.pagemap.has(page) {
+                    wanted.push(page);
+                }
+            }
+        }
+        if self.pages.borrow().len() + wanted.len() > MAX_PAGES {
+            self.pages.borrow_mut().clear();
+            self.started_anew.set(true);
+        }
+        for pages in wanted.chunks(PAGES_PER_CALL) {
+            let mut read: Vec<Box<[u8]>> = pages.iter().map(|_| vec![0; PAGE as usize].into_boxed_slice()).collect();
+            let mut local: Vec<IoSliceMut<'_>> = read.iter_mut().map(|page| IoSliceMut::new(page)).collect();
+            let remote = |page: &u64| Some(RemoteIoVec { base: usize::try_from(*page).ok()?, len: PAGE as usize });
+            let remote: Vec<RemoteIoVec> = pages.iter().filter_map(remote).collect();
+            let got = process_vm_readv(self.pid, &mut local, &remote).unwrap_or(0);
+            // What is missing is read one by one when somebody asks.
+            let whole = pages.iter().copied().zip(read).take(got / PAGE as usize);
+            self.pages.borrow_mut().extend(whole.map(|(page, bytes)| (page, Some(bytes))));
+        }
     }
 
     fn read_directly(&self, address: Address, buffer: &mut [u8]) -> Option<()> {
@@ -48,16 +120,41 @@ impl LiveMemory {
         got.is_ok_and(|got| got == len).then_some(())
     }
 
+    /// Reads what of a long range can be had at once. What was never written to is zero, most of it.
+    fn scan(&self, address: Address, buffer: &mut [u8]) -> Option<()> {
+        let is_there = |at: u64| !at.is_multiple_of(PAGE) || self.comes_at_once(at);
+        let end = address.0.checked_add(buffer.len() as u64)?;
+        let first = address.0 & !(PAGE - 1);
+        if !self.pagemap.tells() || (first..end).step_by(PAGE as usize).all(is_there) {
+            return self.read_directly(address, buffer);
+        }
+        let mut at = address.0;
+        let mut rest = buffer;
+        while !rest.is_empty() {
+            let in_page = (PAGE - at % PAGE) as usize;
+            let (now, later) = rest.split_at_mut(in_page.min(rest.len()));
+            match self.comes_at_once(at) {
+                true => self.read_directly(Address(at), now)?,
+                false if maps::find(&self.maps, Address(at)).is_some() => now.fill(0),
+                false => return None,
+            }
+            at = at.checked_add(now.len() as u64)?;
+            rest = later;
+        }
+        Some(())
+    }
+
     /// Copies from one page.
     fn read_in_page(&self, address: u64, buffer: &mut [u8]) -> Option<()> {
         let page = address & !(PAGE - 1);
         let mut pages = self.pages.borrow_mut();
-        if pages.len() >= MAX_PAGES {
+        if pages.len() >= MAX_PAGES && !pages.contains_key(&page) {
             pages.clear();
+            self.started_anew.set(true);
         }
         let bytes = pages.entry(page).or_insert_with(|| {
-            let mut bytes = vec![0; PAGE as usize].into_boxed_slice();
-            self.read_directly(Address(page), &mut bytes).map(|()| bytes)
+            let is_mapped = || maps::find(&self.maps, Address(page)).is_some();
+            if self.comes_at_once(page) || !is_mapped() { read_page(self.pid, page) } else { self.patience.read(page) }
         });
         let offset = (address - page) as usize;
         buffer.copy_from_slice(bytes.as_ref()?.get(offset..offset.checked_add(buffer.len())?)?);
@@ -65,12 +162,16 @@ impl LiveMemory {
     }
 }
 
+fn file(map: &Map) -> (u32, u32, u64) {
+    (map.device_major, map.device_minor, map.inode)
+}
+
 impl Memory for LiveMemory {
     fn read(&self, address: Address, buffer: &mut [u8]) -> Result<(), ReadError> {
         let range = Range { start: address, end: Address(address.0.saturating_add(buffer.len() as u64)) };
         let unreadable = ReadError::Unreadable(range);
-        if buffer.len() >= LONG_READ {
-            return self.read_directly(address, buffer).ok_or(unreadable);
+        if buffer.len() >= LONG_READ && self.scans.get() {
+            return self.scan(address, buffer).ok_or(unreadable);
         }
         let mut at = address.0;
         let mut rest = buffer;
@@ -87,27 +188,21 @@ impl Memory for LiveMemory {
     /// Pages that are in memory or swapped out. Others are as they were mapped, and reading them would make the kernel
     /// provide them.
     fn touched(&self, range: Range) -> Vec<Range> {
-        let mut touched = RangeSet::new();
-        let Some(pagemap) = &self.pagemap else { return vec![range] };
-        let mut entries = vec![0; ENTRIES * 8];
-        let mut start = range.start.0 & !(PAGE - 1);
-        while start < range.end.0 {
-            let pages = (range.end.0 - start).div_ceil(PAGE).min(ENTRIES as u64);
-            let end = start.saturating_add(pages * PAGE);
-            let place = entries.get_mut(..usize::try_from(pages * 8).unwrap_or(0)).unwrap_or_default();
-            if pagemap.read_exact_at(place, start / PAGE * 8).is_err() {
-                touched.insert(Range { start: Address(start), end: Address(end) }.intersect(range));
-            } else {
-                let (entries, _) = place.as_chunks();
-                for (page, entry) in (start..end).step_by(PAGE as usize).zip(entries) {
-                    if u64::from_le_bytes(*entry) & (PRESENT | SWAPPED) != 0 {
-                        touched.insert(Range { start: Address(page), end: Address(page + PAGE) }.intersect(range));
-                    }
-                }
-            }
-            start = end;
+        self.pagemap.touched(range).into_iter().map(|pages| pages.intersect(range)).collect()
+    }
+}
+
+/// What of a memory comes in no time.
+pub(crate) struct AtOnce<'a>(pub(crate) &'a LiveMemory);
+
+impl Memory for AtOnce<'_> {
+    fn read(&self, address: Address, buffer: &mut [u8]) -> Result<(), ReadError> {
+        let range = Range { start: address, end: Address(address.0.saturating_add(buffer.len() as u64)) };
+        let first = range.start.0 & !(PAGE - 1);
+        if !(first..range.end.0).step_by(PAGE as usize).all(|page| self.0.comes_at_once(page)) {
+            return Err(ReadError::Unreadable(range));
         }
-        touched.merged().to_vec()
+        self.0.read(address, buffer)
     }
 }
 
@@ -139,5 +234,29 @@ mod tests {
         assert!(memory.read(Address(0), &mut long).is_err());
         assert!(matches!(memory.read_u64(Address(8)), Err(ReadError::Unreadable(_))));
         assert!(memory.read_u64(Address(u64::MAX - 3)).is_err());
+    }
+
+    #[test]
+    fn pages_that_were_read_before_are_as_they_were() {
+        let mut bytes = vec![7u8; 300 << 10];
+        let memory = own_memory();
+        let range = Range::sized(Address(bytes.as_ptr().addr() as u64), bytes.len() as u64).unwrap();
+        memory.prefetch(&[range]);
+        bytes.fill(8);
+        std::hint::black_box(&mut bytes);
+        assert_eq!(memory.read_array::<2>(Address(range.end.0 - 2)), Ok([7, 7]));
+        assert_eq!(memory.read_array::<5000>(range.start), Ok([7; 5000]));
+    }
+
+    #[test]
+    fn of_a_long_range_what_was_never_written_is_zero() {
+        const LENGTH: usize = 64 << 20;
+        let mut bytes = Vec::<u8>::with_capacity(LENGTH);
+        bytes.spare_capacity_mut()[0].write(7);
+        let memory = own_memory();
+        let long = memory.read_bytes(Address(bytes.as_ptr().addr() as u64), 32 << 20, 32 << 20).unwrap();
+        assert_eq!((long[0], long[16 << 20]), (7, 0));
+        let last = bytes.as_ptr().addr() as u64 + LENGTH as u64 - 1;
+        assert!(!memory.comes_at_once(last), "reading it made the kernel provide it");
     }
 }

@@ -14,6 +14,8 @@ pub(crate) struct Stat {
     pub(crate) nice: i32,
     /// Clock ticks from boot to its start.
     pub(crate) start_ticks: u64,
+    /// Where the main thread's stack began; 0 for who may not know.
+    pub(crate) start_stack: u64,
 }
 
 const PF_EXITING: u64 = 0x0000_0004;
@@ -94,13 +96,6 @@ impl Proc {
         Some(name)
     }
 
-    /// The stack pointer of a thread that sleeps, from `/proc/T/syscall`: the last but one of its numbers.
-    pub(crate) fn stack_pointer(&self) -> Option<u64> {
-        let text = String::from_utf8(self.read("syscall").ok()?).ok()?;
-        let sp = text.split_ascii_whitespace().nth_back(1)?;
-        u64::from_str_radix(sp.strip_prefix("0x")?, 16).ok()
-    }
-
     /// The threads, ascending.
     pub(crate) fn tids(&self) -> std::io::Result<Vec<u32>> {
         let entries = std::fs::read_dir(self.path("task"))?;
@@ -118,12 +113,13 @@ pub(crate) fn split_arguments(cmdline: &[u8]) -> Vec<Vec<u8>> {
 }
 
 /// `112 (a name) with ) S 1 …`: the name may hold anything, so the fields count from its last parenthesis.
-fn parse_stat(text: &[u8]) -> Option<Stat> {
+pub(crate) fn parse_stat(text: &[u8]) -> Option<Stat> {
     let end = text.iter().rposition(|byte| *byte == b')')?;
     let fields = std::str::from_utf8(text.get(end + 1..)?).ok()?;
-    let fields: Vec<&str> = fields.split_ascii_whitespace().collect();
+    let mut split = fields.split_ascii_whitespace();
+    let fields: [&str; 26] = std::array::from_fn(|_| split.next().unwrap_or_default());
     // Numbered as in proc_pid_stat(5), where the state is field 3.
-    let field = |number: usize| fields.get(number - 3).copied();
+    let field = |number: usize| fields.get(number - 3).copied().filter(|field| !field.is_empty());
     let number = |at: usize| field(at).and_then(|text| text.parse::<i64>().ok()).unwrap_or(0);
     let id = |at: usize| u32::try_from(number(at)).unwrap_or(0);
     Some(Stat {
@@ -134,10 +130,11 @@ fn parse_stat(text: &[u8]) -> Option<Stat> {
         flags: u64::try_from(number(9)).unwrap_or(0),
         nice: i32::try_from(number(19)).unwrap_or(0),
         start_ticks: u64::try_from(number(22)).unwrap_or(0),
+        start_stack: field(28).and_then(|text| text.parse().ok()).unwrap_or(0),
     })
 }
 
-fn parse_status(text: &[u8]) -> Status {
+pub(crate) fn parse_status(text: &[u8]) -> Status {
     let mut status = Status::default();
     // The name is the first line, its newlines are escaped by the kernel: no later line can be forged with it.
     for line in text.split(|byte| *byte == b'\n').filter_map(|line| std::str::from_utf8(line).ok()) {
@@ -161,10 +158,11 @@ mod tests {
 
     #[test]
     fn a_name_with_parentheses_and_spaces_does_not_shift_the_fields() {
-        let text = b"112 (a) R (b c) S 1 100 99 0 -1 4194560 900 0 0 0 3 2 0 0 20 -5 1 0 123456 8192 700 184467 1 1\n";
+        let text =
+            b"112 (a) R (b c) S 1 100 99 0 -1 4194560 900 0 0 0 3 2 0 0 20 -5 1 0 123456 8192 700 184467 1 1 140721\n";
         let stat = parse_stat(text).unwrap();
         assert_eq!((stat.state, stat.ppid, stat.pgrp, stat.session), (b'S', 1, 100, 99));
-        assert_eq!((stat.nice, stat.start_ticks), (-5, 123_456));
+        assert_eq!((stat.nice, stat.start_ticks, stat.start_stack), (-5, 123_456, 140_721));
         assert!(!stat.is_kernel_thread());
         assert_eq!(parse_stat(b""), None);
         assert_eq!(parse_stat(b"1 (a)"), None);
@@ -191,7 +189,6 @@ mod tests {
         let this = Proc::of(std::process::id());
         assert_eq!(this.status().unwrap().tgid, std::process::id());
         assert_eq!(this.stat().unwrap().ppid, std::os::unix::process::parent_id());
-        assert!(this.tids().unwrap().contains(&std::process::id()));
         let ticks = this.stat().unwrap().start_ticks;
         assert!(ticks > 0);
     }

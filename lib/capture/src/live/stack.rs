@@ -1,10 +1,19 @@
-//! Where the stack of a thread lies, and how far it reaches.
+//! Where the stack of a thread lies, how far it reaches, and which stacks frames lead to.
 
-use crate::live::maps;
-use crate::live::stop::FIRST_OF_STACK;
+use super::maps;
 use crate::registers::RED_ZONE;
-use pyst_snapshot::payload::{Map, Stack};
+use pyst_snapshot::payload::{Map, Python, Stack, Thread};
 use pyst_snapshot::{Address, Range};
+use std::collections::BTreeMap;
+
+/// What of a stack is read first where it is not known how much of it is used.
+pub(crate) const FIRST_OF_STACK: u64 = 64 << 10;
+
+/// What of a stack is read at most.
+pub(crate) const MAX_STACK: u64 = 8 << 20;
+
+/// What of all stacks is read at most.
+pub(crate) const MAX_STACKS: u64 = 256 << 20;
 
 /// What the C library keeps of a thread where the thread pointer points, in whole pages: 2,304 bytes in glibc.
 const SIZE_OF_THREAD: u64 = 4096;
@@ -38,6 +47,37 @@ fn grown_stack(sp: Address, maps: &[Map]) -> Option<Range> {
     let above = maps.get(maps.partition_point(|map| map.range.start <= sp))?;
     let grown = above.path.0 == b"[stack]" && above.range.start.0 - sp.0 < MAX_STACK_GROWTH;
     grown.then_some(Range { start: Address(sp.0 & !4095), end: above.range.end })
+}
+
+/// What of a stack that is used down to `sp` is read at first, if it is that large.
+pub(crate) fn top_of_stack(sp: Address) -> Range {
+    let start = sp.0.saturating_sub(RED_ZONE);
+    Range { start: Address(start), end: Address(sp.0.saturating_add(FIRST_OF_STACK)) }
+}
+
+/// A thread whose sp is on a side stack (a signal stack, a greenlet's) left its evaluation loops on its own stack: that
+/// stack from the innermost of them on, and some of it below, for that loop may have called further.
+///
+/// `threads` are ascending.
+pub(crate) fn own_stacks(python: &Python, threads: &[Thread], maps: &[Map]) -> Vec<Range> {
+    let mut ranges: BTreeMap<Address, Address> = BTreeMap::new();
+    let mut left = MAX_STACKS;
+    for state in &python.states {
+        let at = state.tid.and_then(|tid| threads.binary_search_by_key(&tid, |thread| thread.tid).ok());
+        let Some(stack) = at.and_then(|at| threads.get(at)?.stack) else { continue };
+        for anchor in state.runs.iter().filter_map(|run| run.anchor) {
+            let is_read = |(_, end): (&Address, &Address)| anchor < *end;
+            if stack.mapping.contains(anchor) || ranges.range(..=anchor).next_back().is_some_and(is_read) {
+                continue;
+            }
+            let Some(mapping) = maps::find(maps, anchor).map(|map| map.range) else { continue };
+            let start = Address(anchor.0.saturating_sub(FIRST_OF_STACK)).max(mapping.start);
+            let end = Address(start.0.saturating_add(MAX_STACK.min(left))).min(mapping.end);
+            left = left.saturating_sub(end.0.saturating_sub(start.0));
+            ranges.insert(start, end);
+        }
+    }
+    ranges.into_iter().map(|(start, end)| Range { start, end }).collect()
 }
 
 #[cfg(test)]

@@ -23,8 +23,7 @@ use super::copy::Copy;
 use super::look::{self, Look};
 use super::memory::{LiveMemory, PAGE};
 use super::procfs::Proc;
-use super::stack::stack_at;
-use super::stop::{MAX_STACK, MAX_STACKS};
+use super::stack::{MAX_STACK, MAX_STACKS, stack_at};
 use crate::{NoBlock, Options};
 use asleep::Asleep;
 use attempt::{Reading, Unit, attempt};
@@ -42,6 +41,7 @@ use std::cell::Cell;
 use std::cmp::Reverse;
 use std::collections::{BTreeMap, BTreeSet};
 use std::rc::Rc;
+use std::sync::Arc;
 use std::time::{Duration, SystemTime};
 
 /// How often a thread is tried again that could not be verified, and how long it runs in between. At once is of no use: it
@@ -68,7 +68,7 @@ pub(super) struct Unstopped {
 pub(super) struct Target<'a> {
     pid: Pid,
     proc: &'a Proc,
-    maps: &'a [Map],
+    maps: &'a Arc<Vec<Map>>,
     pages: Rc<Pages<'a>>,
     found: Option<&'a FoundRuntime>,
     states: Option<States>,
@@ -110,7 +110,7 @@ impl Tried {
 /// Reads the process without stopping it.
 pub(super) fn read(look: &Look, options: &Options) -> Unstopped {
     let found = look.runtime.found.as_ref();
-    let memory = LiveMemory::of(look.living, &look.proc);
+    let memory = LiveMemory::of(look.living, &look.proc, &look.maps);
     let mut target = Target {
         pid: look.living,
         proc: &look.proc,
@@ -212,7 +212,7 @@ fn survey(target: &mut Target<'_>, threads: &mut Vec<Thread>) -> (Vec<Unit>, pro
     threads.extend(born.filter_map(|tid| look::thread(target.proc, tid)));
     threads.sort_by_key(|thread| thread.tid);
 
-    let memory = LiveMemory::of(target.pid, target.proc);
+    let memory = LiveMemory::of(target.pid, target.proc, target.maps);
     let careful = Careful::by(&memory, &target.pages);
     let placed: Vec<Thread> = threads.iter().map(|thread| placed(target, thread)).collect();
     let walked = target.found.map(|found| pyst_python::walk(found, &placed, &careful).python).unwrap_or_default();

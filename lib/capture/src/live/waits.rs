@@ -34,18 +34,14 @@ pub(crate) struct Before {
 }
 
 impl Before {
-    /// Of these threads. What their system calls point to is read from `memory`.
-    pub(crate) fn of(proc: &Proc, threads: &[Thread], memory: &dyn Memory) -> Before {
-        let mut before = Before::default();
+    /// What threads wait for. What their system calls point to is read from `memory`.
+    pub(crate) fn of(proc: &Proc, threads: Vec<ThreadWait>, memory: &dyn Memory) -> Before {
         let mut descriptors = BTreeSet::new();
-        for thread in threads {
-            let task = proc.task(thread.tid.0);
-            let system_call = task.read("syscall").ok().and_then(|text| parse_system_call(&text));
-            let wait = ThreadWait { tid: thread.tid, wait_channel: wait_channel(&task), system_call };
-            let call = Call::of(thread, Some(&wait), LIVE_ARCH, memory);
+        for wait in &threads {
+            let call = Call::of(&Thread { tid: wait.tid, ..Thread::default() }, Some(wait), LIVE_ARCH, memory);
             descriptors.extend(call.into_iter().flat_map(|call| call.files.descriptors));
-            before.threads.push(wait);
         }
+        let mut before = Before { threads, ..Before::default() };
         for descriptor in descriptors.into_iter().take(MAX_FILES) {
             before.look_at(proc, descriptor);
         }
@@ -90,21 +86,25 @@ impl Before {
 }
 
 /// `/proc/T/wchan`: `0` for a thread that does not sleep, and for who may not know.
-fn wait_channel(task: &Proc) -> Option<Bytes> {
-    let name = task.read("wchan").ok()?;
-    (!name.is_empty() && name != b"0").then_some(Bytes(name))
+pub(crate) fn parse_wait_channel(name: &[u8]) -> Option<Bytes> {
+    (!name.is_empty() && name != b"0").then(|| Bytes(name.to_vec()))
 }
 
-/// `/proc/T/syscall`: a number, six arguments, sp and pc; `running`, or -1 for a thread that sleeps outside of a call.
-fn parse_system_call(text: &[u8]) -> Option<SystemCall> {
-    let text = std::str::from_utf8(text).ok()?;
-    let mut words = text.split_ascii_whitespace();
-    let number = words.next()?.parse().ok()?;
-    let numbers = words.map_while(|word| u64::from_str_radix(word.strip_prefix("0x")?, 16).ok());
-    let numbers: [u64; 8] = numbers.collect::<Vec<u64>>().try_into().ok()?;
-    let [arguments @ .., _, pc] = numbers;
-    let arguments: [u64; 6] = arguments;
-    Some(SystemCall { number, arguments: arguments.to_vec(), program_counter: Address(pc) })
+/// `/proc/T/syscall`: a number, six arguments, sp and pc; `running`, or -1, sp and pc for a thread that sleeps outside of a
+/// call. The call, and where the thread sleeps: sp and pc.
+pub(crate) fn parse_system_call(text: &[u8]) -> (Option<SystemCall>, Option<(Address, Address)>) {
+    let mut words = std::str::from_utf8(text).unwrap_or_default().split_ascii_whitespace();
+    let number: Option<u64> = words.next().and_then(|word| word.parse().ok());
+    let mut numbers = words.map_while(|word| u64::from_str_radix(word.strip_prefix("0x")?, 16).ok());
+    let values: [Option<u64>; 9] = std::array::from_fn(|_| numbers.next());
+    match (number, values) {
+        (Some(number), [Some(a), Some(b), Some(c), Some(d), Some(e), Some(f), Some(sp), Some(pc), None]) => {
+            let arguments = vec![a, b, c, d, e, f];
+            (Some(SystemCall { number, arguments, program_counter: Address(pc) }), Some((Address(sp), Address(pc))))
+        }
+        (None, [Some(sp), Some(pc), None, ..]) => (None, Some((Address(sp), Address(pc)))),
+        _ => (None, None),
+    }
 }
 
 fn link(proc: &Proc, descriptor: i32) -> Option<Vec<u8>> {
@@ -152,21 +152,17 @@ mod tests {
 
     #[test]
     fn a_line_of_proc_is_a_system_call_or_none() {
-        let call =
-            parse_system_call(b"0 0x3 0x7ffd0010 0x400 0x0 0x0 0xffffffffffffffff 0x7ffd0000 0x7f0012\n").unwrap();
+        let (call, place) =
+            parse_system_call(b"0 0x3 0x7ffd0010 0x400 0x0 0x0 0xffffffffffffffff 0x7ffd0000 0x7f0012\n");
+        let call = call.unwrap();
+        assert_eq!(place, Some((Address(0x7ffd_0000), Address(0x7f_0012))));
         assert_eq!((call.number, call.arguments), (0, vec![3, 0x7ffd_0010, 0x400, 0, 0, u64::MAX]));
         assert_eq!(call.program_counter, Address(0x7f_0012));
-        for text in [
-            &b"running\n"[..],
-            b"-1 0x7ffd0000 0x7f0012\n",
-            b"",
-            b"0 0x3\n",
-            b"0 0x3 0x4 0x5 0x6 0x7 0x8\n",
-            b"0 3 4 5 6 7 8\n",
-            b"\xff",
-        ] {
-            assert_eq!(parse_system_call(text), None);
+        for text in [&b"running\n"[..], b"", b"0 0x3\n", b"0 0x3 0x4 0x5 0x6 0x7 0x8\n", b"0 3 4 5 6 7 8\n", b"\xff"] {
+            assert_eq!(parse_system_call(text), (None, None));
         }
+        let place = Some((Address(0x7ffd_0000), Address(0x7f_0012)));
+        assert_eq!(parse_system_call(b"-1 0x7ffd0000 0x7f0012\n"), (None, place));
     }
 
     #[test]

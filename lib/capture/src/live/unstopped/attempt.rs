@@ -12,8 +12,7 @@ use crate::live::LIVE_ARCH;
 use crate::live::careful::Careful;
 use crate::live::copy::Copy;
 use crate::live::leads::leads;
-use crate::live::stack::stack_at;
-use crate::live::stop::{self, MAX_STACK};
+use crate::live::stack::{self, MAX_STACK, stack_at};
 use crate::registers::stack_pointer;
 use pyst_memory::{Memory, RangeSet, Recorder};
 use pyst_python::Alone;
@@ -84,7 +83,7 @@ pub(super) fn attempt(target: &Target<'_>, unit: &Unit) -> Reading {
     let careful = Careful::by(&copy, &target.pages);
     let thread = unit.tid.zip(asleep.as_ref()).map(|(tid, asleep)| asleep_thread(target, tid, asleep));
     let stack = thread.as_ref().and_then(|thread| thread.stack);
-    let top = stack.map(|stack| stack.read.intersect(stop::top_of_stack(stack.read.start)));
+    let top = stack.map(|stack| stack.read.intersect(stack::top_of_stack(stack.read.start)));
     let first = unit.own.iter().copied().chain(top).chain(unit.shared.iter().copied());
     let first: Vec<Range> = first.flat_map(|range| target.readable(&[range])).collect();
     let _ = copy.read_ranges(&first);
@@ -129,7 +128,7 @@ fn asleep_thread(target: &Target<'_>, tid: Tid, asleep: &Asleep) -> Thread {
 /// Reads the rest of a thread's stack, and what the stack leads to. Where it is described, its thread pointer becomes known.
 fn read_stack(target: &Target<'_>, unit: &Unit, thread: &mut Thread, told: &[Alone], copy: &Copy) -> Pieces {
     let Some(stack) = thread.stack else { return Pieces::new() };
-    let top = stack.read.intersect(stop::top_of_stack(stack.read.start));
+    let top = stack.read.intersect(stack::top_of_stack(stack.read.start));
     let described = [top, stack.read].into_iter().find_map(|part| {
         let part = target.readable(&[part]);
         let _ = copy.read_ranges(&part);
@@ -158,7 +157,7 @@ pub(super) fn wanted_of_stack(target: &Target<'_>, thread: &Thread, told: &[Alon
     let state =
         |alone: &Alone| PythonState { tid: Some(thread.tid), runs: alone.state.runs.clone(), ..PythonState::default() };
     let python = Python { states: told.iter().map(state).collect(), ..Python::default() };
-    let mut wanted: RangeSet = stop::own_stacks(&python, threads, target.maps).into_iter().collect();
+    let mut wanted: RangeSet = stack::own_stacks(&python, threads, target.maps).into_iter().collect();
     leads(copy, threads, target.maps, MAX_STACK).merged().iter().for_each(|range| wanted.insert(*range));
     wanted.merged().to_vec()
 }

@@ -5,16 +5,21 @@ use super::descriptor::own_part;
 use super::values::Values;
 use super::{Target, Tried};
 use crate::live::copy::Copy;
-use crate::live::look::{Look, SLACK, widen};
-use crate::live::resident::Resident;
-use crate::live::stop::{self, Plan, Stopped, top_of_stack};
+use crate::live::look::Look;
+use crate::live::pagemap::Pagemap;
+use crate::live::reading::Ask;
+use crate::live::rehearsal::{Rehearsal, widen};
+use crate::live::stop::{self, Plan, Stopped};
 use pyst_memory::{RangeSet, Recorder};
 use pyst_python::Alone;
 use pyst_snapshot::payload::{Diagnostic, Thread};
-use pyst_snapshot::{Address, Tid};
+use pyst_snapshot::{Address, Range, Tid};
 use std::fs::File;
 use std::sync::Arc;
 use std::time::Duration;
+
+/// What is read beyond each predicted range: a busy thread will have pushed a few frames by then.
+const SLACK: u64 = 512;
 
 /// What a stop of some threads brought, beside what was read of them.
 #[derive(Clone)]
@@ -56,21 +61,25 @@ pub(super) fn stop_the_rest(
     let copy = Copy::expecting(target.pid, threads.len() as u64 * super::super::EXPECTED_STACK);
     let states: Vec<Address> = rest.iter().flat_map(|tried| tried.unit.states.iter().copied()).collect();
     let expected = rest.iter().flat_map(|tried| tried.unit.own.iter().chain(&tried.unit.shared).copied());
-    let expected: RangeSet = expected.collect();
-    let prediction = widen(expected.clone().merged(), target.maps, SLACK);
-    let stacks = threads.iter().filter_map(|thread| target.proc.task(thread.tid.0).stack_pointer());
-    let stacks = stacks.map(|sp| top_of_stack(Address(sp)));
-    let resident = Resident::among(prediction.iter().copied().chain(stacks), target.proc);
+    let slack = |range: Range| Range { end: Address(range.end.0.saturating_add(SLACK)), ..range };
+    let prediction = widen(expected.map(slack).collect(), target.maps);
+    let of_locals = look.locals.iter().flat_map(|locals| locals.ranges());
+    let mut all: RangeSet = prediction.iter().chain(of_locals).copied().collect();
+    let rehearsal = Arc::new(Rehearsal::unseen(all.merged().to_vec()));
+    let ask = Ask {
+        prediction: Arc::new(prediction),
+        runtime: target.found.cloned(),
+        only: Some(Arc::new(states)),
+        locals: look.locals.clone(),
+        maps: Arc::clone(&look.maps),
+        pagemap: Pagemap::of(target.proc),
+    };
     let plan = Plan {
         task_directory: File::open(target.proc.path("task")).ok()?,
         threads,
-        maps: Arc::clone(&look.maps),
-        prediction,
-        runtime: target.found.cloned(),
-        only: Some(Arc::new(states)),
-        locals: look.locals.as_ref().map(|locals| locals.among(&resident)),
-        resident,
-        pagemap: File::open(target.proc.path("pagemap")).ok(),
+        rehearsal,
+        ask,
+        pagemap: Pagemap::of(target.proc),
         stacks: target.stacks,
         limit,
         copy: copy.clone(),

@@ -1,0 +1,139 @@
+//! What `/proc` says of the threads of a process, read with few calls: there may be thousands, and each costs.
+
+use super::procfs::{Proc, parse_stat, parse_status};
+use super::waits::{parse_system_call, parse_wait_channel};
+use crate::sys;
+use nix::fcntl::{OFlag, openat};
+use nix::sys::stat::Mode;
+use pyst_snapshot::payload::{Thread, ThreadWait};
+use pyst_snapshot::{Address, Bytes, Tid};
+use std::cell::RefCell;
+use std::fs::File;
+use std::io::Write;
+use std::os::fd::AsFd;
+
+/// The largest of the files that are read here is a few hundred bytes long.
+const BUFFER: usize = 16 << 10;
+
+/// `/proc/PID/task`
+pub(crate) struct Tasks {
+    directory: File,
+    buffer: RefCell<Vec<u8>>,
+    /// Whether a thread's id is the same in its own namespace as here.
+    same_ids: bool,
+}
+
+/// What is seen of a thread that runs.
+pub(crate) struct Seen {
+    pub(crate) thread: Thread,
+    pub(crate) wait: ThreadWait,
+    /// Its stack pointer and its program counter, if it sleeps.
+    pub(crate) place: Option<(Address, Address)>,
+}
+
+impl Tasks {
+    /// The threads of `process`, whose leader has these ids in its namespaces, from the outside inwards.
+    pub(crate) fn of(process: &Proc, namespace_pids: &[u32]) -> std::io::Result<Tasks> {
+        let directory = File::open(process.path("task"))?;
+        Ok(Tasks { directory, buffer: RefCell::new(vec![0; BUFFER]), same_ids: namespace_pids.len() == 1 })
+    }
+
+    /// The threads, ascending.
+    pub(crate) fn tids(&self) -> Vec<u32> {
+        let mut tids = Vec::new();
+        let listed = sys::numeric_entries(self.directory.as_fd(), &mut self.buffer.borrow_mut(), |tid| tids.push(tid));
+        if listed.is_err() {
+            return Vec::new();
+        }
+        tids.sort_unstable();
+        tids.dedup();
+        tids
+    }
+
+    /// The thread with its name and state; `None` when it has just exited.
+    pub(crate) fn thread(&self, tid: u32) -> Option<Thread> {
+        let (stat, name) = self.read(tid, "stat", |text| Some((parse_stat(text)?, name(text)?.to_vec())))?;
+        let namespace_tid = match self.same_ids {
+            true => Some(tid),
+            false => self.read(tid, "status", |text| Some(parse_status(text)))?.namespace_pids.last().copied(),
+        };
+        Some(Thread {
+            tid: Tid(tid),
+            state: Some(stat.state),
+            namespace_tid,
+            name: Some(Bytes(name)),
+            ..Thread::default()
+        })
+    }
+
+    /// The thread, and what it waits for.
+    pub(crate) fn see(&self, tid: u32) -> Option<Seen> {
+        let thread = self.thread(tid)?;
+        let call = self.read(tid, "syscall", |text| Some(parse_system_call(text)));
+        let (system_call, place) = call.unwrap_or_default();
+        let wait_channel = self.read(tid, "wchan", parse_wait_channel);
+        Some(Seen { thread, wait: ThreadWait { tid: Tid(tid), wait_channel, system_call }, place })
+    }
+
+    fn read<T>(&self, tid: u32, name: &str, parse: impl FnOnce(&[u8]) -> Option<T>) -> Option<T> {
+        let mut path = [0; 32];
+        let mut rest = path.as_mut_slice();
+        write!(rest, "{tid}/{name}").ok()?;
+        let unused = rest.len();
+        let path = path.get(..path.len() - unused)?;
+        let file = openat(&self.directory, path, OFlag::O_RDONLY | OFlag::O_CLOEXEC, Mode::empty()).ok()?;
+        let mut buffer = self.buffer.borrow_mut();
+        // The kernel makes such a file whole with the first read.
+        let length = nix::unistd::read(&file, &mut buffer).ok()?;
+        parse(buffer.get(..length)?)
+    }
+}
+
+/// The name in `112 (a name) S 1 …`, which may hold parentheses.
+fn name(stat: &[u8]) -> Option<&[u8]> {
+    let start = stat.iter().position(|byte| *byte == b'(')? + 1;
+    let end = stat.iter().rposition(|byte| *byte == b')')?;
+    stat.get(start..end)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::super::maps;
+    use super::*;
+
+    #[test]
+    fn a_name_is_all_between_the_first_and_the_last_parenthesis() {
+        assert_eq!(name(b"112 (a) (b) S 1 2"), Some(&b"a) (b"[..]));
+        assert_eq!(name(b"112 () S 1 2"), Some(&b""[..]));
+        assert_eq!(name(b"112"), None);
+        assert_eq!(name(b")("), None);
+    }
+
+    #[test]
+    fn a_thread_that_sleeps_is_seen_with_where_it_sleeps() {
+        let (started, is_started) = std::sync::mpsc::channel();
+        let (go, may_go) = std::sync::mpsc::channel::<()>();
+        let sleeper = std::thread::Builder::new().name("a (b\\n\n".to_owned()).spawn(move || {
+            started.send(nix::unistd::gettid().as_raw().cast_unsigned()).unwrap();
+            let _ = may_go.recv();
+        });
+        let tid = is_started.recv().unwrap();
+        let this = Proc::of(std::process::id());
+        let tasks = Tasks::of(&this, &[std::process::id()]).unwrap();
+        assert!(tasks.tids().contains(&tid) && tasks.tids().is_sorted());
+        let seen = loop {
+            let seen = tasks.see(tid).unwrap();
+            if seen.place.is_some() {
+                break seen;
+            }
+            std::thread::yield_now();
+        };
+        assert_eq!(seen.thread.name.as_ref().unwrap().0, b"a (b\\n\n");
+        assert_eq!(seen.thread.name.map(|name| name.0), this.task(tid).name());
+        assert!(maps::find(&maps::parse(&this.read("maps").unwrap()), seen.place.unwrap().0).unwrap().is_writable());
+        assert_eq!((seen.thread.tid, seen.thread.namespace_tid, seen.thread.state), (Tid(tid), Some(tid), Some(b'S')));
+        drop(go);
+        sleeper.unwrap().join().unwrap();
+        assert!(tasks.see(u32::MAX).is_none());
+    }
+}
