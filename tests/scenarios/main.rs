@@ -26,6 +26,7 @@ mod merge;
 mod native;
 mod no_block;
 mod oracles;
+mod out_of_reach;
 mod permissions;
 mod random;
 mod replay;
