@@ -12,6 +12,7 @@ use crate::live::LIVE_ARCH;
 use crate::live::careful::Careful;
 use crate::live::copy::Copy;
 use crate::live::leads::leads;
+use crate::live::memory::PAGE;
 use crate::live::stack::{self, MAX_STACK, stack_at};
 use crate::registers::stack_pointer;
 use pyst_memory::{Memory, RangeSet, Recorder};
@@ -132,7 +133,7 @@ fn read_stack(target: &Target<'_>, unit: &Unit, thread: &mut Thread, told: &[Alo
     let described = [top, stack.read].into_iter().find_map(|part| {
         let part = target.readable(&[part]);
         let _ = copy.read_ranges(&part);
-        descriptor::find(&held(copy, &part), unit.own_tid)
+        descriptor::find(&held_pages(copy, &part), unit.own_tid)
     });
     if let Some(registers) = &mut thread.registers {
         registers.thread_pointer = described;
@@ -148,7 +149,7 @@ fn read_stack(target: &Target<'_>, unit: &Unit, thread: &mut Thread, told: &[Alo
     let further = target.readable(&wanted_of_stack(target, thread, told, copy));
     let _ = copy.read_ranges(further.iter().copied().collect::<RangeSet>().merged());
     further.into_iter().for_each(|range| all.insert(range));
-    held(copy, all.merged())
+    held_pages(copy, all.merged())
 }
 
 /// What the stack of a thread, which `copy` has, leads to: other stacks, code that is in no file.
@@ -170,6 +171,29 @@ pub(super) fn held(memory: &dyn Memory, ranges: &[Range]) -> Pieces {
         Some((*range, bytes))
     };
     ranges.iter().filter_map(read).collect()
+}
+
+/// The same, without the pages that cannot be read: between two stacks of one mapping there is a guard that only reading finds.
+pub(super) fn held_pages(memory: &dyn Memory, ranges: &[Range]) -> Pieces {
+    let mut pieces = Pieces::new();
+    for range in ranges {
+        let mut at = range.start;
+        while at < range.end {
+            let end = Address((at.0 | (PAGE - 1)).saturating_add(1)).min(range.end);
+            let mut bytes = vec![0; usize::try_from(end.0 - at.0).unwrap_or(0)];
+            if memory.read(at, &mut bytes).is_ok() {
+                match pieces.last_mut() {
+                    Some((before, held)) if before.end == at => {
+                        before.end = end;
+                        held.append(&mut bytes);
+                    }
+                    _ => pieces.push((Range { start: at, end }, bytes)),
+                }
+            }
+            at = end;
+        }
+    }
+    pieces
 }
 
 /// Whether these bytes are still there.

@@ -1,6 +1,6 @@
 //! `--no-block=fallback`: the threads that could not be verified are stopped, and no others.
 
-use super::attempt::{Reading, held, wanted_of_stack, without};
+use super::attempt::{Reading, held, held_pages, wanted_of_stack, without};
 use super::descriptor::own_part;
 use super::values::Values;
 use super::{Target, Tried};
@@ -108,7 +108,7 @@ fn reading(target: &Target<'_>, thread: &Thread, states: &[Address], copy: &Copy
     let mut stack: RangeSet = thread.stack.map(|stack| own_part(stack, pointer)).into_iter().collect();
     wanted_of_stack(target, thread, &told, copy).into_iter().for_each(|range| stack.insert(range));
     target.pointed_to(thread, copy).into_iter().for_each(|range| stack.insert(range));
-    let stack = held(copy, &target.readable(stack.merged()));
+    let stack = held_pages(copy, &target.readable(stack.merged()));
     let values = Values::of_stopped(target, &told, &own, &shared, copy);
     let verified = told.len() == states.len();
     Reading { verified, stopped: true, asleep: Some(thread.clone()), told, own, shared, stack, values }
