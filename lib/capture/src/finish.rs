@@ -286,12 +286,18 @@ fn keep_stacks<M: Memory>(
 ) {
     for thread in &threads.threads {
         let sp = thread.registers.as_ref().and_then(|registers| stack_pointer(registers, arch));
-        let unwound = native.stacks.iter().find(|stack| stack.tid == thread.tid);
+        let unwound = stack_of(native, thread.tid);
         let (Some(sp), Some(stack), Some(unwound)) = (sp, thread.stack, unwound) else { continue };
         for range in used_stack(Address(sp), stack, unwound, maps) {
             keep_readable(range, memory, recorder);
         }
     }
+}
+
+/// The stack of a thread; they are by ascending tid.
+fn stack_of(native: &Native, tid: Tid) -> Option<&NativeStack> {
+    let at = native.stacks.binary_search_by_key(&tid, |stack| stack.tid).ok()?;
+    native.stacks.get(at)
 }
 
 /// The used part of the stack that sp points into, and of those that the frames go on to: a signal handler's stack leads
@@ -349,7 +355,7 @@ fn keep_readable<M: Memory>(range: Range, memory: &dyn Memory, recorder: &Record
 fn diagnose_stacks(threads: &Threads, native: &Native, blocking: Blocking, diagnostics: &mut Vec<Diagnostic>) {
     for thread in &threads.threads {
         let tid = thread.tid;
-        let end = native.stacks.iter().find(|stack| stack.tid == tid).map(|stack| stack.end);
+        let end = stack_of(native, tid).map(|stack| stack.end);
         let cut = matches!(end, Some(StackEnd::STACK_TRUNCATED | StackEnd::NOT_RECORDED));
         if thread.stack.is_some_and(|stack| stack.truncated) && cut {
             let message = "the stack is larger than what is read of one (8 MiB): the outermost frames are missing";
