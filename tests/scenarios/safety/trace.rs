@@ -71,7 +71,12 @@ fn check(target: &Target, mode: &[&str], stops: bool) -> Result<()> {
     let folder = tempfile::tempdir()?;
     let (trace, snapshot) = (folder.path().join("trace"), folder.path().join("x.pyst"));
     let mut strace = Command::new("strace");
-    strace.args(["-f", "-y", "-qq", "-s", "64", "-o"]).arg(&trace).arg(Tool::Grab.path()).args(mode);
+    strace
+        .args(["-f", "-y", "-qq", "-s", "64", "-o"])
+        .arg(&trace)
+        .arg(Tool::Grab.path())
+        .args(mode)
+        .arg("--stop-limit=20000");
     strace.arg("-o").arg(&snapshot).arg(target.pid().to_string());
     let output = run(&mut strace)?;
     ensure!(matches!(output.status, Some(0 | 3)), "exit status {:?}: {}", output.status, output.stderr);

@@ -11,11 +11,18 @@ use std::path::Path;
 /// More of one mapping is not compared: no target here has as much that is mapped and readable.
 const MAX_MAPPING: u64 = 256 << 20;
 
-/// What changes without anybody's doing: how often threads were switched, what signals its whole user has pending, and what of files
-/// is mapped at the moment, which
-/// reading them adds to.
-const COUNTED: &[&str] =
-    &["voluntary_ctxt_switches", "nonvoluntary_ctxt_switches", "VmRSS", "VmHWM", "RssFile", "RssShmem", "VmPTE"];
+/// What changes without anybody's doing: how often threads were switched, how many signals all processes of its user have
+/// pending, and what of files is mapped at the moment, which reading them adds to.
+const COUNTED: &[&str] = &[
+    "voluntary_ctxt_switches",
+    "nonvoluntary_ctxt_switches",
+    "SigQ",
+    "VmRSS",
+    "VmHWM",
+    "RssFile",
+    "RssShmem",
+    "VmPTE",
+];
 
 #[test]
 fn a_stopped_target_is_the_same_to_the_byte_after_captures() {
