@@ -261,6 +261,7 @@ fn stop_once(pid: u32, look: &Look, options: &Options) -> Result<Taken, CaptureE
         rehearsal: Arc::clone(&look.rehearsal),
         ask: ask(look),
         pagemap: Pagemap::of(&look.proc),
+        pages_may_go: look.proc.may_have_userfaultfd(),
         stacks: !options.python_only,
         limit: options.stop_limit,
         copy: copy.clone(),

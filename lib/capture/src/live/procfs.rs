@@ -96,6 +96,21 @@ impl Proc {
         Some(name)
     }
 
+    /// Whether it may have a userfaultfd, by which pages that it gives back have to be brought by a program. All else that a
+    /// process gives back comes as zeros, or from a file.
+    pub(crate) fn may_have_userfaultfd(&self) -> bool {
+        /// Whoever has more open files is not asked about each.
+        const MAX_FILES: usize = 2048;
+        let Ok(files) = std::fs::read_dir(self.path("fd")) else { return true };
+        let is_one =
+            |link: std::io::Result<PathBuf>| link.is_ok_and(|link| link == Path::new("anon_inode:[userfaultfd]"));
+        let mut count = 0;
+        files.flatten().any(|file| {
+            count += 1;
+            count > MAX_FILES || is_one(std::fs::read_link(file.path()))
+        })
+    }
+
     /// The threads, ascending.
     pub(crate) fn tids(&self) -> std::io::Result<Vec<u32>> {
         let entries = std::fs::read_dir(self.path("task"))?;

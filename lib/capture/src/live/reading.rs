@@ -70,10 +70,10 @@ impl Reader {
     }
 }
 
-/// Reads what was rehearsed, and if it has changed what it leads to now, as far as that is in memory and cannot block.
-/// `moved` are stacks that are not as rehearsed, absent if there are none and no thread is new. Says whether the Python
+/// Looks at what was read as rehearsed, and if it has changed reads what it leads to now, as far as that is in memory and
+/// cannot block. `moved` are stacks that are not as rehearsed, absent if there are none and no thread is new. Says whether the Python
 /// frames hold together; `None` if there is more to read.
-pub(super) fn read_rehearsed(
+pub(super) fn see_what_was_read(
     copy: &Copy,
     threads: &[Thread],
     moved: Option<&[Range]>,
@@ -82,8 +82,6 @@ pub(super) fn read_rehearsed(
     pagemap: &Pagemap,
     deadline: Instant,
 ) -> Option<bool> {
-    // A page that was there when it was looked at may be gone, and come back never.
-    copy.read_until(&pagemap.present(&rehearsal.ranges), Some(deadline)).ok()?;
     let moved = match moved {
         None if ask.locals.as_ref().is_none_or(|locals| locals.are_in(copy)) => {
             if let Some(settled) = rehearsal.settled(copy) {

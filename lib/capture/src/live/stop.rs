@@ -13,7 +13,7 @@ use super::LIVE_ARCH;
 use super::copy::Copy;
 use super::late;
 use super::pagemap::Pagemap;
-use super::reading::{Ask, Reader, read_rehearsed};
+use super::reading::{Ask, Reader, see_what_was_read};
 use super::rehearsal::Rehearsal;
 use super::stack::{MAX_STACK, MAX_STACKS, stack_at};
 use super::tracer::{State, Traced, Tracer};
@@ -23,6 +23,7 @@ use nix::errno::Errno;
 use nix::sys::signal::{SigSet, Signal};
 use pyst_snapshot::payload::{Diagnostic, Map, Severity, Thread};
 use pyst_snapshot::{Address, Range};
+use std::borrow::Cow;
 use std::fs::File;
 use std::sync::Arc;
 use std::time::{Duration, Instant, SystemTime};
@@ -39,6 +40,8 @@ pub(crate) struct Plan {
     pub(crate) ask: Ask,
     /// Tells the tracer what is in memory.
     pub(crate) pagemap: Pagemap,
+    /// Whether pages that are in memory now may be gone in the stop, never to come back.
+    pub(crate) pages_may_go: bool,
     /// Whether stacks are wanted.
     pub(crate) stacks: bool,
     /// How long the stop may take.
@@ -75,10 +78,11 @@ pub(crate) fn stop(plan: Plan) -> Result<Stopped, Errno> {
 fn trace(plan: Plan) -> Result<Stopped, Errno> {
     let _ = SigSet::from_iter([Signal::SIGCHLD]).thread_block();
     sys::hurry();
-    let Plan { task_directory, threads, rehearsal, ask, pagemap, stacks, limit, copy } = plan;
+    let Plan { task_directory, threads, rehearsal, ask, pagemap, pages_may_go, stacks, limit, copy } = plan;
     let reader = Reader::start(&copy, &ask)?;
     let mut tracer = Tracer::of(task_directory, threads)?;
     let count = tracer.threads().len();
+    let present = (!pages_may_go).then(|| pagemap.present(&rehearsal.ranges));
 
     let started = Instant::now();
     let captured_at = SystemTime::now();
@@ -92,8 +96,10 @@ fn trace(plan: Plan) -> Result<Stopped, Errno> {
     let moved = if stacks { give_stacks(&mut threads, &rehearsal, &ask.maps) } else { Vec::new() };
     let is_as_rehearsed = moved.is_empty() && !has_newborn;
     let read = || {
+        let present = present.as_ref().map_or_else(|| pagemap.present(&rehearsal.ranges).into(), Cow::from);
+        copy.read_until(&present, Some(deadline)).ok()?;
         let moved = (!is_as_rehearsed).then_some(moved.as_slice());
-        read_rehearsed(&copy, &threads, moved, &rehearsal, &ask, &pagemap, deadline)
+        see_what_was_read(&copy, &threads, moved, &rehearsal, &ask, &pagemap, deadline)
     };
     let left = || deadline.saturating_duration_since(Instant::now());
     let settled = read().or_else(|| reader.read(threads.clone(), left()));

@@ -80,6 +80,7 @@ pub(super) fn stop_the_rest(
         rehearsal,
         ask,
         pagemap: Pagemap::of(target.proc),
+        pages_may_go: target.proc.may_have_userfaultfd(),
         stacks: target.stacks,
         limit,
         copy: copy.clone(),
