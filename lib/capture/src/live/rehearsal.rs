@@ -141,19 +141,13 @@ pub(crate) fn widen(mut ranges: RangeSet, maps: &[Map]) -> Vec<Range> {
     clipped.merged().to_vec()
 }
 
-/// The ranges with those made one that are in one page and close to each other: each costs more than what lies between.
+/// The ranges with those made one that are close to each other: each costs more than what lies between.
 fn joined(ranges: Vec<Range>) -> Vec<Range> {
-    const CLOSE: u64 = 256;
-    const PAGE: u64 = super::memory::PAGE;
+    const CLOSE: u64 = 512;
     let mut joined: Vec<Range> = Vec::with_capacity(ranges.len());
     for range in ranges {
         match joined.last_mut() {
-            Some(last)
-                if range.start.0.saturating_sub(last.end.0) <= CLOSE
-                    && last.end.0.saturating_sub(1) / PAGE == range.start.0 / PAGE =>
-            {
-                last.end = range.end;
-            }
+            Some(last) if range.start.0.saturating_sub(last.end.0) <= CLOSE => last.end = range.end,
             _ => joined.push(range),
         }
     }
@@ -184,9 +178,9 @@ mod tests {
     }
 
     #[test]
-    fn ranges_of_one_page_that_are_close_are_read_as_one() {
-        let ranges = vec![range(0x1000, 0x1040), range(0x1080, 0x10c0), range(0x1f80, 0x2000), range(0x2040, 0x2080)];
-        assert_eq!(joined(ranges), [range(0x1000, 0x10c0), range(0x1f80, 0x2000), range(0x2040, 0x2080)]);
+    fn ranges_that_are_close_are_read_as_one() {
+        let ranges = vec![range(0x1000, 0x1040), range(0x1240, 0x1280), range(0x1f80, 0x2000), range(0x2201, 0x2240)];
+        assert_eq!(joined(ranges), [range(0x1000, 0x1280), range(0x1f80, 0x2000), range(0x2201, 0x2240)]);
     }
 
     #[test]
