@@ -2,7 +2,9 @@
 //! replaced since it started, in the company of other files that look like Python, under another name.
 
 use anyhow::{Context, Result, ensure};
-use pyst_tests::{Interpreter, Report, Scenario, Target, analyse, gcore, grab, has_program, interpreters, run};
+use pyst_tests::{
+    Interpreter, Report, Scenario, Target, analyse, copy_program, gcore, grab, has_program, interpreters, run,
+};
 use std::ffi::OsStr;
 use std::fs;
 use std::path::PathBuf;
@@ -162,7 +164,7 @@ fn a_stub_a_copy_as_data_and_a_second_library_are_not_taken_for_the_one_that_run
             let mut arguments = vec![format!("data:{}", private.file.display())];
             let second = folder.join("libpython-second.so");
             if library_of(interpreter).is_some() {
-                fs::copy(&private.original, &second)?;
+                copy_program(&private.original, &second)?;
                 arguments.push(format!("load:{}", second.display()));
             }
             if has_program("gcc") {

@@ -3,6 +3,7 @@
 use anyhow::{Context, Result, ensure};
 use pyst_tests::{
     Interpreter, Report, Scenario, Target, analyse, cache, gcore, grab, has_program, interpreters, run, targets_dir,
+    write_program,
 };
 use std::fs;
 use std::os::unix::fs::PermissionsExt;
@@ -110,7 +111,7 @@ fn a_program_with_python_in_it_that_says_nothing_of_it() {
             let mut bytes = fs::read(&program)?;
             bytes[40..48].fill(0);
             bytes[58..64].fill(0);
-            fs::write(&program, bytes)?;
+            write_program(&bytes, &program)?;
             let target = Target::start(&in_place_of(debian, program.clone()), "eight_threads.py", &[])?;
             agrees(&target, "scan")?;
             let report = report_of(&target)?;

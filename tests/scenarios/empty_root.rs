@@ -1,7 +1,7 @@
 //! A root folder that holds the tools, the libraries that these load, and nothing else: no Python, no source, no /proc.
 
 use anyhow::{Context, Result, ensure};
-use pyst_tests::{Pipeline, Tool, is_root, run};
+use pyst_tests::{Pipeline, Tool, copy_program, is_root, run};
 use std::fs;
 use std::path::{Path, PathBuf};
 use std::process::Command;
@@ -49,6 +49,6 @@ fn libraries(executable: &Path) -> Result<Vec<PathBuf>> {
 fn place(root: &Path, file: &Path, inside: &Path) -> Result<()> {
     let to = root.join(inside.strip_prefix("/")?);
     fs::create_dir_all(to.parent().context("no folder")?)?;
-    fs::copy(file, &to).with_context(|| format!("copying {}", file.display()))?;
+    copy_program(file, &to).with_context(|| format!("copying {}", file.display()))?;
     Ok(())
 }

@@ -3,8 +3,8 @@
 use anyhow::{Context, Result, ensure};
 use nix::sys::signal::Signal;
 use pyst_tests::{
-    Child, Interpreter, Output, Pipeline, Report, Scenario, Target, grab, interpreters, report_of, representatives,
-    wait_until,
+    Child, Interpreter, Output, Pipeline, Report, Scenario, Target, copy_program, grab, interpreters, report_of,
+    representatives, wait_until,
 };
 use std::fs;
 use std::os::unix::fs::symlink;
@@ -36,7 +36,7 @@ fn starting(interpreter: &Interpreter) -> Result<(Child, tempfile::TempDir)> {
     let python = folder.path().join("python");
     if interpreter.version < (3, 11) {
         // These look beside the file that the link leads to.
-        fs::copy(interpreter.host_exe(), &python)?;
+        copy_program(&interpreter.host_exe(), &python)?;
     } else {
         symlink(&interpreter.exe, &python)?;
     }

@@ -33,7 +33,7 @@ pub use outcome::Scenario;
 pub use program::{Program, build};
 pub use report::{Frame, Report, Thread};
 pub use target::{Account, AccountThread, Dump, Target};
-pub use tools::{Pipeline, Tool, analyse, copy_program, grab, report_of, tool};
+pub use tools::{Pipeline, Tool, analyse, copy_program, grab, report_of, tool, write_program};
 
 use std::path::PathBuf;
 

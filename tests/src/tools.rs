@@ -63,6 +63,18 @@ pub fn copy_program(from: &Path, to: &Path) -> Result<()> {
     run(Command::new("cp").arg(from).arg(to))?.expect_status(0).map(drop)
 }
 
+/// Writes an executable file that is run soon, in the same way.
+///
+/// # Errors
+/// It cannot be written.
+pub fn write_program(bytes: &[u8], to: &Path) -> Result<()> {
+    let beside = to.with_extension("unfinished");
+    std::fs::write(&beside, bytes)?;
+    std::fs::set_permissions(&beside, std::fs::metadata(to)?.permissions())?;
+    std::fs::remove_file(to)?;
+    copy_program(&beside, to)
+}
+
 /// `$PYST_TEST_BIN_DIR`, whose tools are taken as they are; else the folder of this profile's executables, where they are built
 /// first: cargo builds the executables of other packages for no test.
 fn folder() -> &'static Path {

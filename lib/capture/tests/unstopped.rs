@@ -115,7 +115,8 @@ fn no_impossible_stack_is_verified() {
                 count.microseconds.last().unwrap(),
             );
             assert_eq!(count.impossible, 0);
-            assert!(count.verified * 2 > count.stacks);
+            // A thread that has a processor to itself may never be read twice alike, the slower pyst-grab is.
+            assert!(count.verified * 2 > count.stacks || arguments[0] == "1");
         }
     }
 }

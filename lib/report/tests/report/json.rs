@@ -98,7 +98,7 @@ fn a_thread_has_its_frames_outermost_first() {
     assert_eq!(
         main["python_states"],
         json!([{
-            "interpreter_id": 0, "ident": "9151334458815189104", "frames_end": "complete", "gil": "holding",
+            "interpreter_id": 0, "ident": "9151334458815189104", "verified": true, "retries": 0, "frames_end": "complete", "gil": "holding",
             "gc_collecting": true, "attachment": "attached", "exception": null
         }])
     );
