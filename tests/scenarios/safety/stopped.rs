@@ -128,23 +128,43 @@ impl Group {
         fs::write(self.folder.join(file), text).with_context(|| format!("writing {text} to {file}"))
     }
 
+    fn thaw(&self) {
+        let _ = self.write(self.file, self.thawed);
+    }
+
     fn read(&self, file: &str) -> Result<String> {
         Ok(fs::read_to_string(self.folder.join(file))?)
     }
 }
 
-/// Lets the processes of a group go on.
-struct Thaw<'a>(&'a Group);
+/// Lets the processes of a group go on, also when the tests are killed, for nothing else could end what is frozen: a shell that is
+/// told by the end of its input.
+struct Thaw<'a> {
+    group: &'a Group,
+    watch: std::process::Child,
+}
+
+impl Thaw<'_> {
+    fn at_the_end(group: &Group) -> Result<Thaw<'_>> {
+        let mut shell = Command::new("sh");
+        // In a process group of its own, so that what ends the tests by theirs does not end it.
+        shell.args(["-c", "cat; echo \"$1\" >\"$0\""]).arg(group.folder.join(group.file)).arg(group.thawed);
+        let watch = shell.process_group(0).stdin(Stdio::piped()).stdout(Stdio::null()).spawn()?;
+        Ok(Thaw { group, watch })
+    }
+}
 
 impl Drop for Thaw<'_> {
     fn drop(&mut self) {
-        let _ = self.0.write(self.0.file, self.0.thawed);
+        self.group.thaw();
+        drop(self.watch.stdin.take());
+        let _ = self.watch.wait();
     }
 }
 
 impl Drop for Group {
     fn drop(&mut self) {
-        drop(Thaw(self));
+        self.thaw();
         // It goes when its last process has.
         let _ = wait_until("the control group to empty", 20, || fs::remove_dir(&self.folder).ok());
     }
@@ -158,7 +178,7 @@ fn a_process_frozen_by_a_cgroup_is_captured_and_stays_frozen() {
     };
     scenario.on("all", || {
         let target = Target::start(&representatives()[0], "eight_threads.py", &[])?;
-        let _thaw = Thaw(&group);
+        let _thaw = Thaw::at_the_end(&group)?;
         group.write("cgroup.procs", &target.pid().to_string())?;
         group.write("cgroup.freeze", "1")?;
         let frozen = || group.read("cgroup.events").is_ok_and(|events| events.contains("frozen 1"));
@@ -185,7 +205,7 @@ fn a_process_frozen_by_the_old_freezer_is_left_in_peace() {
     scenario.on("all", || {
         let odd = Odd::start(&["storm"])?;
         // Nothing ends a process that is frozen: it thaws first, whatever happens here.
-        let _thaw = Thaw(&group);
+        let _thaw = Thaw::at_the_end(&group)?;
         group.write("cgroup.procs", &odd.pid().to_string())?;
         group.write("freezer.state", "FROZEN")?;
         let frozen = || group.read("freezer.state").is_ok_and(|state| state.trim() == "FROZEN");
