@@ -149,3 +149,39 @@ leaf()
     let python = python(&snapshot);
     assert!(python.states.iter().all(|state| python.codes[state.frames[0].code as usize].function.escaped() == "leaf"));
 }
+
+#[test]
+fn who_slept_is_verified_also_where_c_calls_python() {
+    if !have_python() {
+        return;
+    }
+    // What marks the inner evaluation loop is on the stack, which is read too, and lies elsewhere each time.
+    let target = common::python(
+        "
+import threading, time
+def leaf(depth):
+    if depth: return leaf(depth - 1)
+    time.sleep(0.0008)
+    return 1
+class Sized:
+    def __len__(self): return leaf(4)
+    def __hash__(self): return leaf(4)
+def drive():
+    while True:
+        len(Sized()); hash(Sized()); list(map(lambda depth: leaf(depth), [4]))
+for _ in range(6): threading.Thread(target=drive, daemon=True).start()
+print('ready')
+time.sleep(1000)
+",
+    );
+    let mut slept = 0;
+    for _ in 0..12 {
+        let snapshot = common::grab_with(target.pid(), &unstopped()).unwrap();
+        let verdicts: Verdicts = section(&snapshot);
+        for verdict in verdicts.threads.iter().filter(|verdict| verdict.reading == ThreadReading::SLEPT) {
+            assert!(verdict.verified, "{verdict:?}");
+            slept += 1;
+        }
+    }
+    assert!(slept > 12, "{slept}");
+}

@@ -85,8 +85,8 @@ pub(super) fn attempt(target: &Target<'_>, unit: &Unit) -> Reading {
     let thread = unit.tid.zip(asleep.as_ref()).map(|(tid, asleep)| asleep_thread(target, tid, asleep));
     let stack = thread.as_ref().and_then(|thread| thread.stack);
     let top = stack.map(|stack| stack.read.intersect(stack::top_of_stack(stack.read.start)));
-    let first = unit.own.iter().copied().chain(top).chain(unit.shared.iter().copied());
-    let first: Vec<Range> = first.flat_map(|range| target.readable(&[range])).collect();
+    let first = disjoint([&unit.own, top.as_slice(), &unit.shared]);
+    let first: Vec<Range> = first.iter().flat_map(|range| target.readable(&[*range])).collect();
     let _ = copy.read_ranges(&first);
 
     let (own, shared) = (Recorder::new(&careful), Recorder::new(&careful));
@@ -117,6 +117,18 @@ pub(super) fn attempt(target: &Target<'_>, unit: &Unit) -> Reading {
         stack,
         values,
     }
+}
+
+/// The ranges of `groups`, the first group first, without what came before: what marks an evaluation loop is on the stack.
+fn disjoint<const GROUPS: usize>(groups: [&[Range]; GROUPS]) -> Vec<Range> {
+    let mut before = RangeSet::default();
+    let mut all = Vec::new();
+    for group in groups {
+        let mut ranges: RangeSet = group.iter().copied().collect();
+        all.extend(without(ranges.merged(), before.merged().iter().copied()));
+        group.iter().for_each(|range| before.insert(*range));
+    }
+    all
 }
 
 /// What is known of a thread that sleeps.
@@ -233,5 +245,15 @@ mod tests {
         let left = [range(12, 15), range(17, 18), range(35, 38), range(39, 40)];
         assert_eq!(without(&ranges, holes.into_iter()), left);
         assert_eq!(without(&ranges, std::iter::empty()), ranges);
+    }
+
+    #[test]
+    fn what_is_read_first_is_not_read_twice() {
+        let range = |start, end| Range { start: Address(start), end: Address(end) };
+        let own = [range(50, 60), range(10, 20), range(55, 65)];
+        let first = disjoint([&own, &[range(40, 80)], &[range(5, 15), range(70, 90)]]);
+        let (own, top) = ([range(10, 20), range(50, 65)], [range(40, 50), range(65, 80)]);
+        assert_eq!(first, [&own[..], &top[..], &[range(5, 10), range(80, 90)][..]].concat());
+        assert_eq!(disjoint([&[], &[]]), []);
     }
 }
