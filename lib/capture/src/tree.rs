@@ -54,7 +54,8 @@ impl Member {
     #[must_use]
     pub fn with_descendants(&self) -> Vec<Member> {
         let Target::Live(root) = self.target else { return vec![self.clone()] };
-        if self.check().is_err() || live::check_proc().is_err() {
+        // There is no process 0, and yet it is the parent of the first ones.
+        if self.start.is_none() || self.check().is_err() || live::check_proc().is_err() {
             return vec![self.clone()];
         }
         descendants(self.clone(), root, &listed(), std::process::id())
@@ -206,6 +207,12 @@ mod tests {
 
     fn root(pid: u32) -> Member {
         Member { target: Target::Live(pid), start: Some(1), notes: Vec::new() }
+    }
+
+    #[test]
+    fn what_is_no_process_has_no_descendants() {
+        let nobody = Member::of(Target::Live(0));
+        assert_eq!(nobody.with_descendants(), vec![nobody]);
     }
 
     #[test]

@@ -47,6 +47,14 @@ pub(crate) struct Row {
     pub(crate) rules: Vec<(usize, Rule)>,
 }
 
+impl Row {
+    /// Whether the return address is in a register.
+    pub(crate) fn returns_by_register(&self, machine: Machine) -> bool {
+        let mut rules = self.rules.iter();
+        rules.any(|(number, rule)| *number == machine.return_column() && matches!(rule, Rule::Register(_)))
+    }
+}
+
 /// The rule for the canonical frame address.
 #[derive(Debug, PartialEq, Eq)]
 pub(crate) enum Cfa {

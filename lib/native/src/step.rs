@@ -124,9 +124,11 @@ impl<'a> Stepper<'a> {
         let found_by = if row.signal { FoundBy::SIGNAL_TRAMPOLINE } else { FoundBy::CFI };
         let caller = rules::caller(row, cfa, &frame.registers, !frame.is_exact(), self.machine, self.memory);
         // A handler may run on a stack of its own, above or below the one it interrupted. Where calls push nothing, a function
-        // that has called none may have no frame, and neither has the first of all.
+        // that has called none may have no frame, and neither has the first of all. glibc's vfork on x86_64 takes its return
+        // address off the stack, and waits with nothing there.
         let has_caller = !matches!(&caller, Ok(registers) if registers.get(self.machine.pc()).is_none());
-        let may_be_empty = self.machine.link().is_some() && (frame.is_exact() || !has_caller);
+        let pushes_nothing = self.machine.link().is_some() || row.returns_by_register(self.machine);
+        let may_be_empty = pushes_nothing && (frame.is_exact() || !has_caller);
         if !row.signal && (cfa < frame.sp().0 || (cfa == frame.sp().0 && !may_be_empty)) {
             return Stepped::ended(StackEnd::STACK_DID_NOT_GROW);
         }

@@ -66,6 +66,7 @@ pub(super) const CASES: &[Case] = &[
         functions: &["main", "outer", "middle", "last"],
         ..CASE
     },
+    Case { name: "return address in a register", source: "popped.c", functions: &["main", "outer", "popped"], ..CASE },
     Case { name: "tail calls", source: "tail.c", functions: &["main", "last"], ..CASE },
     Case {
         name: "tail-call interpreter",
