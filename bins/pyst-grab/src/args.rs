@@ -114,6 +114,9 @@ pub struct Args {
     pub no_block: Option<NoBlockArg>,
 
     /// Let the process go after MS milliseconds, whatever is missing then
+    ///
+    /// No more is read then. What the kernel takes to stop each thread and to let it go, some 10 µs, comes before and after:
+    /// of thousands of threads it may be more than the limit, which is said.
     #[arg(long, value_name = "MS", default_value_t = 100, value_parser = clap::value_parser!(u64).range(1..=60_000))]
     pub stop_limit: u64,
 

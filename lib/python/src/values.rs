@@ -301,6 +301,7 @@ fn push(stack: &mut Vec<Step>, pieces: Pieces) {
 fn unavailable(address: Address, lack: Lack) -> String {
     match lack {
         Lack::Limit => "…".to_owned(),
+        Lack::Read(ReadError::NotRecorded(_)) => format!("<not read at {address}>"),
         Lack::Read(_) | Lack::Invalid => format!("<not readable at {address}>"),
     }
 }

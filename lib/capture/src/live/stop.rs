@@ -107,7 +107,8 @@ fn trace(plan: Plan) -> Result<Stopped, Errno> {
     tracer.let_go();
     let stopped = started.elapsed();
 
-    let diagnostics = diagnose(tracer.threads(), settled.is_some(), limit);
+    let mut diagnostics = diagnose(tracer.threads(), settled.is_some(), limit);
+    diagnostics.extend((stopped > limit).then(|| longer_than_allowed(stopped, limit, threads.len())));
     Ok(Stopped { threads, captured_at, stopped, unsettled: settled == Some(false), diagnostics })
 }
 
@@ -133,6 +134,17 @@ fn give_stacks(threads: &mut [Thread], rehearsal: &Rehearsal, maps: &[Map]) -> V
         thread.stack = Some(stack);
     }
     moved
+}
+
+/// What the limit cannot shorten: a stop is over when the kernel has stopped and let go each thread.
+fn longer_than_allowed(stopped: Duration, limit: Duration, threads: usize) -> Diagnostic {
+    let message = format!(
+        "the process was stopped for {} ms, longer than the {} ms of --stop-limit: that long the kernel took to stop its {threads} \
+         threads and to let them go; --no-block stops none",
+        stopped.as_millis(),
+        limit.as_millis()
+    );
+    Diagnostic::new(Severity::WARNING, "stop-took-longer", message)
 }
 
 fn diagnose(traced: &[Traced], complete: bool, limit: Duration) -> Vec<Diagnostic> {
