@@ -9,7 +9,7 @@ mod common;
 use common::{TestChild, have_python, section};
 use pyst_capture::{NoBlock, Options, Target, capture};
 use pyst_snapshot::Snapshot;
-use pyst_snapshot::payload::{Blocking, Capture, Python, Severity, ThreadReading, Threads, Verdicts};
+use pyst_snapshot::payload::{Blocking, Capture, Python, PythonState, Severity, ThreadReading, Threads, Verdicts};
 use std::process::{Command, Stdio};
 use std::time::{Duration, Instant};
 
@@ -184,4 +184,34 @@ time.sleep(1000)
         }
     }
     assert!(slept > 12, "{slept}");
+}
+
+#[test]
+fn states_of_threads_that_have_ended_are_not_doubted_in_silence() {
+    if !have_python() {
+        return;
+    }
+    let target = common::python(
+        "
+import threading, time
+def churn():
+    while True:
+        thread = threading.Thread(target=time.sleep, args=(0.0004,)); thread.start(); thread.join()
+for _ in range(4): threading.Thread(target=churn, daemon=True).start()
+print('ready')
+time.sleep(1000)
+",
+    );
+    for _ in 0..60 {
+        let snapshot = common::grab_with(target.pid(), &unstopped()).unwrap();
+        let (python, verdicts) = (python(&snapshot), section::<Verdicts>(&snapshot));
+        let diagnostics = common::diagnostics(&snapshot);
+        let doubted =
+            |state: &&PythonState| !state.frames.is_empty() && !verdicts.of_state(state.address).unwrap().verified;
+        for state in python.states.iter().filter(doubted) {
+            let is_said =
+                diagnostics.iter().any(|one| one.code == "not-verified" && (one.tid.is_none() || one.tid == state.tid));
+            assert!(is_said, "{state:?} {:?}: {diagnostics:?}", verdicts.of_state(state.address));
+        }
+    }
 }

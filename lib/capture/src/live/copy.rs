@@ -63,6 +63,11 @@ struct Piece {
 pub(crate) struct Ended;
 
 impl Copy {
+    /// An empty copy whose buffers are made when they are needed.
+    pub(crate) fn of(pid: Pid) -> Copy {
+        Copy { pid, held: Arc::default() }
+    }
+
     /// An empty copy with buffers for about `expected` bytes, whose pages are touched now, so that the kernel need not
     /// find memory for them while the target waits.
     pub(crate) fn expecting(pid: Pid, expected: u64) -> Copy {

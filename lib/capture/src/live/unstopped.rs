@@ -33,8 +33,8 @@ use process::Whole;
 use pyst_memory::{Image, Memory, RangeSet, Recorder};
 use pyst_python::States;
 use pyst_snapshot::payload::{
-    Diagnostic, FoundRuntime, InterpreterV1, Map, Severity, StateVerdict, Thread, ThreadReading, ThreadVerdict,
-    ThreadWait, Verdicts,
+    Diagnostic, FoundRuntime, InterpreterV1, Map, Python, PythonState, Severity, StateVerdict, Thread, ThreadReading,
+    ThreadVerdict, ThreadWait, Verdicts,
 };
 use pyst_snapshot::{Address, Range, Tid};
 use std::cell::Cell;
@@ -83,6 +83,8 @@ pub(super) struct Target<'a> {
     locals: Option<u64>,
     /// Whether threads may be stopped that could not be verified.
     may_stop: bool,
+    /// Another process traces it, so that nobody else can stop its threads.
+    is_traced: bool,
 }
 
 /// The best reading of a unit so far.
@@ -124,6 +126,7 @@ pub(super) fn read(look: &Look, options: &Options) -> Unstopped {
         stacks_left: Cell::new(MAX_STACKS),
         locals: options.locals,
         may_stop: options.no_block == Some(NoBlock::Fallback) && look.status.tracer_pid == 0,
+        is_traced: look.status.tracer_pid != 0,
     };
     let mut threads = look.threads.clone();
     let mut tried: BTreeMap<(Option<Tid>, Address), Tried> = BTreeMap::new();
@@ -291,7 +294,7 @@ fn put_together(
     }
     let mut diagnostics = Vec::new();
     for thread in &threads {
-        let is_of = |state: &&pyst_snapshot::payload::PythonState| state.tid == Some(thread.tid);
+        let is_of = |state: &&PythonState| state.tid == Some(thread.tid);
         let mut states = walked.states.iter().filter(is_of).filter_map(|state| verdicts.of_state(state.address));
         let of_thread = tried.iter().find(|tried| tried.unit.tid == Some(thread.tid));
         let retries = of_thread.map_or(0, |tried| tried.retries);
@@ -302,9 +305,10 @@ fn put_together(
             Some(_) => ThreadReading::SLEPT,
             None => ThreadReading::RAN,
         };
-        diagnostics.extend(diagnose(target, thread, verified));
+        diagnostics.extend(diagnose(target, thread, reading, verified));
         verdicts.threads.push(ThreadVerdict { tid: thread.tid, reading, verified, retries });
     }
+    diagnostics.extend(diagnose_states_alone(&walked, &verdicts, &diagnostics));
     diagnostics.extend((!same_list).then(process::changed_all_the_time));
     let bytes = copy.bytes();
     let changed = changed_values(&tried, &copy);
@@ -338,7 +342,7 @@ fn forget_stack(thread: &mut Thread) {
 /// Threads are read one after the other, and memory that one has given back another may have had since: then only one of
 /// them has what was read of it.
 fn doubt_conflicts<'a>(target: &Target<'_>, tried: impl Iterator<Item = &'a mut Tried>) {
-    let copy = Copy::expecting(target.pid, 0);
+    let copy = Copy::of(target.pid);
     for tried in tried.filter(|tried| tried.reading.verified) {
         if !copy.agrees_with(&tried.reading.own)
             && let Some((reading, retries)) = tried.before.take()
@@ -376,23 +380,51 @@ fn held(tried: &[Tried]) -> attempt::Pieces {
 }
 
 /// What there is to say of a thread that was not stopped.
-fn diagnose(target: &Target<'_>, thread: &Thread, verified: bool) -> Option<Diagnostic> {
+fn diagnose(target: &Target<'_>, thread: &Thread, reading: ThreadReading, verified: bool) -> Option<Diagnostic> {
     if matches!(thread.state, Some(b'Z' | b'X')) {
         return None;
     }
     // Without the thread's id, so that threads share the message.
     if !verified {
-        let advice = if target.may_stop { "" } else { ", or with --no-block=fallback, which stops such threads" };
-        let message = format!(
-            "it ran while it was read, and was another each time: the frames shown of it may not all have been on its \
-             stack at one time; try again{advice}"
-        );
+        let what = match reading {
+            ThreadReading::RAN => "it ran while it was read, and was another each time",
+            _ => "what its frames lead to became another's while it was read",
+        };
+        let advice = match target {
+            Target { is_traced: true, .. } => {
+                ", or without the process that traces it: while that does, pyst-grab cannot stop such threads"
+            }
+            Target { may_stop: true, .. } => "",
+            _ => ", or with --no-block=fallback, which stops such threads",
+        };
+        let message =
+            format!("{what}: the frames shown of it may not all have been on its stack at one time; try again{advice}");
         return Some(Diagnostic::new(Severity::LOSS, "not-verified", message).on(thread.tid));
     }
     if target.stacks && thread.registers.is_none() && !target.may_stop {
-        let message = "it did not sleep while it was read, and of a thread that runs and is not stopped no registers are \
-                       known, so that its native frames are missing; --no-block=fallback stops such threads";
+        let advice = match target.is_traced {
+            true => "another process traces it, so that pyst-grab cannot stop it",
+            false => "--no-block=fallback stops such threads",
+        };
+        let message = format!(
+            "it did not sleep while it was read, and of a thread that runs and is not stopped no registers are known, so \
+             that its native frames are missing; {advice}"
+        );
         return Some(Diagnostic::new(Severity::INFO, "not-asleep", message).on(thread.tid));
     }
     None
+}
+
+/// What there is to say of thread states that could not be verified, and of whose threads nothing was `said`: those have
+/// ended since they were listed, or are just beginning.
+fn diagnose_states_alone(walked: &Python, verdicts: &Verdicts, said: &[Diagnostic]) -> Option<Diagnostic> {
+    let said: BTreeSet<Tid> = said.iter().filter(|one| one.code == "not-verified").filter_map(|one| one.tid).collect();
+    let is_verified = |state: &PythonState| verdicts.of_state(state.address).is_some_and(|verdict| verdict.verified);
+    let alone = walked.states.iter().filter(|state| state.tid.is_none_or(|tid| !said.contains(&tid)));
+    let count = alone.filter(|state| !is_verified(state)).count();
+    let message = format!(
+        "Python thread states that no thread runs any more, or not yet, changed while they were read ({count}): the frames \
+         shown of them may not all have been on one stack at one time; try again"
+    );
+    (count > 0).then(|| Diagnostic::new(Severity::LOSS, "not-verified", message))
 }

@@ -80,7 +80,7 @@ impl Reading {
 pub(super) fn attempt(target: &Target<'_>, unit: &Unit) -> Reading {
     let task = unit.tid.map(|tid| target.proc.task(tid.0));
     let asleep = task.as_ref().and_then(Asleep::now);
-    let copy = Copy::expecting(target.pid, 0);
+    let copy = Copy::of(target.pid);
     let careful = Careful::by(&copy, &target.pages);
     let thread = unit.tid.zip(asleep.as_ref()).map(|(tid, asleep)| asleep_thread(target, tid, asleep));
     let stack = thread.as_ref().and_then(|thread| thread.stack);

@@ -35,7 +35,7 @@ pub(super) struct Whole {
 /// Reads what the walk needs beside what is held of the threads.
 pub(super) fn read(target: &Target<'_>, threads: &[Thread], held: &Pieces) -> Whole {
     let read = || {
-        let copy = Copy::expecting(target.pid, 0);
+        let copy = Copy::of(target.pid);
         copy.hold(held);
         let careful = Careful::by(&copy, &target.pages);
         let walked = target.found.map(|found| pyst_python::walk(found, threads, &careful).python);
