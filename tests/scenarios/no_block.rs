@@ -144,8 +144,11 @@ fn what_could_not_be_verified_is_stopped_on_demand_and_nothing_else() {
         scenario.on(&interpreter.name, || {
             let target = Target::start_awake(interpreter, "chains.py", &["4"])?;
             let mut stops = 0;
-            for _ in 0..8 {
-                stops += fallback(interpreter, &target, strace)?;
+            // Where pyst-grab is quick, nearly all are verified.
+            for capture in 0..64 {
+                if capture < 8 || stops == 0 {
+                    stops += fallback(interpreter, &target, strace)?;
+                }
             }
             ensure!(stops > 0, "nothing had to be stopped");
             Ok(())
