@@ -109,7 +109,7 @@ pub struct Args {
     /// makes a few system calls of the process fail with EINTR, which most programs expect; this does not.
     ///
     /// With =fallback, the threads that could not be verified are stopped, and without --python-only those that ran, so that
-    /// all native frames are there; no other thread is.
+    /// they have native frames, too; no other thread is.
     #[arg(long, value_name = "fallback", num_args = 0..=1, require_equals = true, default_missing_value = "never")]
     pub no_block: Option<NoBlockArg>,
 
