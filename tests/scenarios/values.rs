@@ -226,7 +226,7 @@ fn busy(interpreter: &Interpreter, tally: &mut (usize, usize)) -> Result<()> {
         let number = value("number").and_then(|number| number.parse::<u64>().ok());
         tally.1 += 3;
         tally.0 += usize::from(number.is_some());
-        let whole = |text: &&String| !text.contains("<not readable");
+        let whole = |text: &&String| !text.contains("<not read at") && !text.contains("<not readable");
         if let Some(pair) = value("pair").as_ref().filter(whole) {
             tally.0 += 1;
             let first: u64 = pair[1..].split(',').next().context("no pair")?.parse()?;
