@@ -73,8 +73,55 @@ fn a_name_that_is_both_a_pid_and_a_file_can_be_told_apart() {
         analyse(&with(&["--pid", &pid])?.expect_status(0)?.stdout)?.agrees_with(target.account())?;
         ensure!(with(&["--core", &pid])?.status == Some(1), "--core takes the pid");
         ensure!(with(&["--pid", "--core", &pid])?.status == Some(2), "both at once");
+        // Of processes kill(1) knows negative ids; a file may have such a name.
+        let none = with(&["--", "-1"])?;
+        ensure!(none.status == Some(2) && none.stderr.contains("-1 is no process id"), "-1: {none:?}");
+        fs::write(folder.path().join("-1"), "no core")?;
+        ensure!(with(&["--", "-1"])?.status == Some(1), "a file named -1");
         Ok(())
     });
+    scenario.finish();
+}
+
+#[test]
+fn a_closed_standard_stream_is_said_by_whoever_needs_it() {
+    let scenario = Scenario::new("closed standard streams");
+    let target = Target::start(&representatives()[0], "five_frames.py", &[]).unwrap();
+    let folder = tempfile::tempdir().unwrap();
+    let file = folder.path().join("a.pyst");
+    fs::write(&file, grab([target.pid().to_string()]).unwrap().snapshot().unwrap()).unwrap();
+    let with = |tool: Tool, arguments: &str, redirection: &str| {
+        let line = format!("{} {arguments} {redirection}", tool.path().display());
+        run(Command::new("sh").args(["-c", &line]).current_dir(folder.path()))
+    };
+    for (tool, argument) in [
+        (Tool::Grab, target.pid().to_string()),
+        (Tool::Unwind, "a.pyst".to_owned()),
+        (Tool::Py, "a.pyst".to_owned()),
+        (Tool::Fmt, "a.pyst".to_owned()),
+        (Tool::Fmt, "--schema".to_owned()),
+    ] {
+        scenario.on(&format!("{} {argument}, output", tool.name()), || {
+            for redirection in [">&-", "1</dev/null"] {
+                let output = with(tool, &argument, redirection)?;
+                ensure!(output.status == Some(1) && output.stderr.lines().count() == 1, "{redirection}: {output:?}");
+                ensure!(output.stderr.contains("standard output is closed"), "{redirection}: {}", output.stderr);
+            }
+            let to_file = with(tool, &format!("{argument} -o to.file"), ">&- <&-")?.expect_status(0)?;
+            ensure!(to_file.stderr.is_empty() && folder.path().join("to.file").exists(), "{to_file:?}");
+            with(tool, &argument, ">/dev/null 2>&- <&-")?.expect_status(0).map(drop)
+        });
+    }
+    for tool in [Tool::Unwind, Tool::Py, Tool::Fmt] {
+        scenario.on(&format!("{}, input", tool.name()), || {
+            for redirection in ["<&-", "0>/dev/null"] {
+                let output = with(tool, "", redirection)?;
+                ensure!(output.status == Some(1) && output.stderr.lines().count() == 1, "{redirection}: {output:?}");
+                ensure!(output.stderr.contains("standard input is closed"), "{redirection}: {}", output.stderr);
+            }
+            Ok(())
+        });
+    }
     scenario.finish();
 }
 

@@ -4,7 +4,7 @@ use clap::Parser;
 use pyst_capture::Target;
 use pyst_cli::{SearchArgs, SnapshotOutputArgs, UsageError};
 use std::ffi::OsString;
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 use std::time::Duration;
 
 const EXIT_STATUS: &str = "Exit status: 0 complete, 1 failed, 2 usage, 3 partial.";
@@ -215,9 +215,18 @@ impl Args {
                 Ok(pid) => Ok(Target::Live(pid)),
                 Err(_) => usage(format!("{text} is no process id")),
             },
+            None if is_negative(&path) && !path.exists() => {
+                usage(format!("{} is no process id, and no file has that name", path.display()))
+            }
             None => Ok(Target::Core { core: path, exe: self.exe.clone() }),
         }
     }
+}
+
+/// `-1`: what kill(1) takes for all processes, or for a group.
+fn is_negative(path: &Path) -> bool {
+    let digits = path.to_str().and_then(|text| text.strip_prefix('-'));
+    digits.is_some_and(|digits| !digits.is_empty() && digits.bytes().all(|byte| byte.is_ascii_digit()))
 }
 
 #[cfg(test)]
@@ -267,6 +276,8 @@ mod tests {
         assert!(target(&["4194999", "python3"]).is_err());
         assert!(target(&["--core", "7", "py", "more"]).is_err());
         assert!(target(&["99999999999999999999"]).is_err());
+        assert!(target(&["--", "-1"]).is_err());
+        assert!(target(&["--", "-"]).is_ok_and(|target| target == Target::Core { core: "-".into(), exe: None }));
         assert!(Args::try_parse_from(["pyst-grab", "--pid", "7", "8"]).is_err());
     }
 }

@@ -1,5 +1,6 @@
 //! Where a snapshot stream comes from.
 
+use crate::standard;
 use std::fs::File;
 use std::io::{self, BufReader, IsTerminal, Read, stdin};
 use std::path::{Path, PathBuf};
@@ -10,6 +11,11 @@ pub enum InputError {
     /// Nothing was given.
     #[error("no input: give a snapshot file, or pipe one in (pyst-grab PID | …)")]
     Terminal,
+    /// Standard input is closed.
+    #[error(
+        "standard input is closed, or open for writing only: give a snapshot file, or pipe one in (pyst-grab PID | …)"
+    )]
+    Closed,
     /// The file cannot be opened.
     #[error("cannot open {}", .path.display())]
     Open {
@@ -27,7 +33,7 @@ impl Input {
     /// Opens `path`; standard input where it is absent or `-`.
     ///
     /// # Errors
-    /// Standard input is a terminal, or the file cannot be opened.
+    /// Standard input is a terminal or closed, or the file cannot be opened.
     pub fn open(path: Option<&Path>) -> Result<Input, InputError> {
         match path.filter(|path| *path != Path::new("-")) {
             Some(path) => {
@@ -38,6 +44,7 @@ impl Input {
                 let file = open.map_err(|source| InputError::Open { path: path.to_owned(), source })?;
                 Ok(Input(Box::new(BufReader::new(file))))
             }
+            None if !standard::can_read() => Err(InputError::Closed),
             None if stdin().is_terminal() => Err(InputError::Terminal),
             None => Ok(Input(Box::new(BufReader::new(stdin())))),
         }

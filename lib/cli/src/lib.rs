@@ -19,6 +19,7 @@ mod progress;
 mod search;
 mod speech;
 mod stage;
+mod standard;
 mod usage;
 
 pub use exit::{Exit, Outcome};

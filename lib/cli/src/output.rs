@@ -1,6 +1,7 @@
 //! Where a tool's result goes: standard output, or a file that appears whole.
 
 use crate::new_file::NewFile;
+use crate::standard;
 use clap::Args;
 use std::fs::{self, File};
 use std::io::{self, BufWriter, IsTerminal, Write, stdout};
@@ -49,6 +50,9 @@ pub enum OutputError {
         "the output is binary and would go to a terminal: pipe it into the next tool, name a file with -o, or use --force"
     )]
     Terminal,
+    /// Standard output is closed.
+    #[error("standard output is closed, or open for reading only: pipe it into the next tool, or name a file with -o")]
+    Closed,
     /// The file cannot be written.
     #[error("cannot write {}", .path.display())]
     Write {
@@ -94,9 +98,15 @@ impl OutputArgs {
     /// Opens the output.
     ///
     /// # Errors
-    /// The file, or the folder it is in, cannot be written.
+    /// Standard output is closed; the file, or the folder it is in, cannot be written.
     pub fn open(&self) -> Result<Output, OutputError> {
-        let Some(path) = self.path() else { return Ok(Output::Stdout(BufWriter::new(stdout()))) };
+        let Some(path) = self.path() else {
+            return if standard::can_write() {
+                Ok(Output::Stdout(BufWriter::new(stdout())))
+            } else {
+                Err(OutputError::Closed)
+            };
+        };
         open_file(path).map_err(|source| OutputError::Write { path: path.to_owned(), source })
     }
 }
