@@ -7,7 +7,7 @@ use anyhow::{Context, Result, ensure};
 use nix::sys::signal::Signal;
 use pyst_capture::{Options, Target as CaptureTarget, capture};
 use pyst_memory::Image;
-use pyst_snapshot::payload::{Memory, Runtime, Variable};
+use pyst_snapshot::payload::{Memory, Runtime, ValueAbsence, Variable};
 use pyst_snapshot::{Address, StreamReader};
 use pyst_tests::{
     Interpreter, Pipeline, Report, Scenario, Target, gcore_and_whether_whole, grab, has_program, interpreters,
@@ -180,6 +180,44 @@ fn damage(interpreter: &Interpreter, seed: u64) -> Result<()> {
         let longest = all.filter_map(|variable| variable.repr.as_ref()).map(String::len).max().unwrap_or(0);
         ensure!(longest < 8000, "a value of {longest} bytes");
     }
+    Ok(())
+}
+
+#[test]
+fn what_of_a_value_is_not_in_the_snapshot_is_counted() {
+    let scenario = Scenario::new("values of which a part was not read");
+    for interpreter in representatives() {
+        scenario.on(&interpreter.name, || left_out(interpreter));
+    }
+    scenario.finish();
+}
+
+fn left_out(interpreter: &Interpreter) -> Result<()> {
+    let target = Target::start(interpreter, "values.py", &["1"])?;
+    let snapshot = grab([&target.pid().to_string(), "--locals", "--python-only"])?.stdout;
+    let snapshot = StreamReader::new(snapshot.as_slice()).next().context("no snapshot")??;
+    let found = snapshot.get::<Runtime>()?.and_then(|runtime| runtime.found).context("no runtime")?;
+    let python = pyst_python::walk_snapshot(&snapshot).0.context("no frames")?;
+    let sections = snapshot.all::<Memory>().collect::<Result<Vec<_>, _>>()?;
+    let all: Vec<(Address, Vec<u8>)> = sections.into_iter().flat_map(|memory| memory.read).collect();
+    let mut partly = 0;
+    for left_out in (0..all.len()).step_by(all.len().div_ceil(DAMAGES)) {
+        let mut image = Image::new();
+        let rest = all.iter().enumerate().filter(|(index, _)| *index != left_out);
+        image.extend(rest.map(|(_, (start, bytes))| (*start, Cow::Borrowed(bytes.as_slice()))));
+        let (variables, said) = pyst_python::variables(&found, &python, &image, 4 << 20);
+        let variables: Vec<&Variable> = variables.frames.iter().flat_map(|frame| &frame.variables).collect();
+        let unread = variables.iter().filter(|one| one.absence == Some(ValueAbsence::NOT_RECORDED)).count();
+        let shown = |one: &&&Variable| one.repr.as_ref().is_some_and(|text| text.contains("<not read at 0x"));
+        let partly_unread = variables.iter().filter(shown).count();
+        for (code, count) in [("locals-changed", unread), ("locals-partly-changed", partly_unread)] {
+            let message = said.iter().find(|one| one.code == code).map(|one| one.message.as_str());
+            let is_said = message.is_some_and(|message| message.contains(&format!("alues of {count} arguments")));
+            ensure!(is_said == (count > 0) && message.is_some() == is_said, "{code}: {count}, and said: {message:?}");
+        }
+        partly += partly_unread;
+    }
+    ensure!(partly > 0, "nothing is a part of a value");
     Ok(())
 }
 

@@ -85,7 +85,7 @@ pub struct Args {
     /// instance with attributes, module.Class([1, 2]) for one of a class derived from a built-in one, Class(a=1) for
     /// namedtuples and dataclasses, <Class.NAME: value> for members of enums. What is long ends in "… 25 more": 48 items,
     /// 200 characters, 6 levels and 1000 digits are shown at most. A value that had changed when the process was stopped,
-    /// and was not read then, is absent, and the reason is said.
+    /// and was not read then, is absent, and the reason is said in its place; the exit status does not tell.
     ///
     /// Values may be passwords and other people's data: treat the snapshot accordingly.
     #[arg(long)]

@@ -86,6 +86,8 @@ pub(crate) struct Shown {
     pub(crate) repr: String,
     /// Whether it has more than that.
     pub(crate) truncated: bool,
+    /// Whether an object inside it was not read.
+    pub(crate) has_unread: bool,
 }
 
 /// What shows values.
@@ -170,7 +172,7 @@ impl<'a> Values<'a> {
     pub(crate) fn show(&self, address: Address) -> Result<Shown, Lack> {
         let object = self.object(address)?;
         let type_name = self.type_name(&object.its_type);
-        let mut shown = Shown { type_name, repr: String::new(), truncated: false };
+        let mut shown = Shown { type_name, repr: String::new(), truncated: false, has_unread: false };
         let first = self.pieces(&object, &[])?;
         let mut open = vec![address];
         let mut stack = vec![Step::Leave];
@@ -203,6 +205,7 @@ impl<'a> Values<'a> {
                         }
                         Err(lack) => {
                             shown.truncated = true;
+                            shown.has_unread |= matches!(lack, Lack::Read(ReadError::NotRecorded(_)));
                             shown.repr.push_str(&unavailable(address, lack));
                         }
                     }

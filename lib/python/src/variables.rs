@@ -43,8 +43,18 @@ pub fn variables(
     if let Some(interpreter) = python.interpreters.last() {
         values.ask(interpreter.address);
     }
-    let mut walk =
-        Walk { layout, memory, values, slots: HashMap::new(), count: 0, text: 0, left_out: 0, changed: 0, nameless: 0 };
+    let mut walk = Walk {
+        layout,
+        memory,
+        values,
+        slots: HashMap::new(),
+        count: 0,
+        text: 0,
+        left_out: 0,
+        unread: 0,
+        partly_unread: 0,
+        nameless: 0,
+    };
     let variables = walk.all(python);
     (variables, walk.diagnostics(limit))
 }
@@ -59,8 +69,10 @@ struct Walk<'a> {
     text: usize,
     /// How many variables the limit left no value.
     left_out: usize,
-    /// How many values are not in the snapshot.
-    changed: usize,
+    /// How many values were not read.
+    unread: usize,
+    /// Inside how many others an object was not read.
+    partly_unread: usize,
     /// Of how many frames not even the names of the variables can be had.
     nameless: usize,
 }
@@ -158,6 +170,7 @@ impl Walk<'_> {
         match self.values.show(value) {
             Ok(shown) => {
                 self.count += 1;
+                self.partly_unread += usize::from(shown.has_unread);
                 self.text = self.text.saturating_add(shown.repr.len());
                 Variable {
                     type_name: Some(shown.type_name),
@@ -175,7 +188,7 @@ impl Walk<'_> {
         let absence = lack.absence();
         self.left_out += usize::from(absence == ValueAbsence::LIMIT && self.values.is_spent());
         self.left_out += usize::from(absence == ValueAbsence::LIMIT && self.text >= TEXT);
-        self.changed += usize::from(absence == ValueAbsence::NOT_RECORDED);
+        self.unread += usize::from(absence == ValueAbsence::NOT_RECORDED);
         Variable { absence: Some(absence), ..variable(name, kind) }
     }
 
@@ -188,18 +201,25 @@ impl Walk<'_> {
             );
             diagnostics.push(Diagnostic::new(Severity::INFO, "locals-limit", message));
         }
-        if self.changed > 0 {
-            let message = format!(
-                "The values of {} arguments or locals are missing: they had changed when the process was stopped, and \
-                 were not read then. Take the snapshot again.",
-                self.changed
-            );
-            diagnostics.push(Diagnostic::new(Severity::INFO, "locals-changed", message));
-        }
+        // Without a stop, what changes is left out; in one, what had changed before is not sought for long, and what has to be
+        // brought into memory not at all.
+        let why =
+            "changed while the snapshot was taken, or was not in memory, and was not read. Take the snapshot again.";
+        let mut say = |count: usize, code: &str, what: &str| {
+            let message = format!("{what}: that {why}");
+            diagnostics.extend((count > 0).then(|| Diagnostic::new(Severity::INFO, code, message)));
+        };
+        let (unread, partly) = (self.unread, self.partly_unread);
+        say(unread, "locals-changed", &format!("The values of {unread} arguments or locals are missing"));
+        say(
+            partly,
+            "locals-partly-changed",
+            &format!("Of the values of {partly} arguments or locals a part is missing"),
+        );
         if self.nameless > 0 {
             let message = format!(
-                "Of {} frames arguments and locals are missing: their names or places cannot be read, or had changed \
-                 when the process was stopped.",
+                "Of {} frames arguments and locals are missing: their names or places cannot be read, or changed while \
+                 the snapshot was taken.",
                 self.nameless
             );
             diagnostics.push(Diagnostic::new(Severity::INFO, "locals-missing", message));
