@@ -5,7 +5,7 @@
 //!
 //! - What is said to be verified was there at one moment: the bytes of a thread's frames come from the reading that was
 //!   found to be the same again, and no byte that was read for another thread or at another time takes their place.
-//! - Nothing is traced and nothing is stopped. A page that somebody else would have to bring is not read.
+//! - Nothing is traced and nothing is stopped, but what could not be verified on demand (`fallback`). A page that somebody else would have to bring is not read.
 //! - What belongs to the process and not to a thread (its threads' list, the GIL) is read last, and again. Who has the GIL is
 //!   told only if it was the same before all and after all.
 
@@ -13,33 +13,30 @@ mod asleep;
 mod at_once;
 mod attempt;
 mod descriptor;
+mod doubts;
 mod fallback;
 mod process;
+mod survey;
+mod together;
 mod values;
 
 use super::LIVE_ARCH;
-use super::careful::{Careful, Pages};
+use super::careful::Pages;
 use super::copy::Copy;
-use super::look::{self, Look};
+use super::look::Look;
 use super::memory::{LiveMemory, PAGE};
 use super::procfs::Proc;
-use super::stack::{MAX_STACK, MAX_STACKS, stack_at};
+use super::stack::MAX_STACKS;
 use crate::{NoBlock, Options};
-use asleep::Asleep;
 use attempt::{Reading, Unit, attempt};
 use fallback::PartStop;
 use nix::unistd::Pid;
-use process::Whole;
-use pyst_memory::{Image, Memory, RangeSet, Recorder};
+use pyst_memory::{Image, Memory, Recorder};
 use pyst_python::States;
-use pyst_snapshot::payload::{
-    Diagnostic, FoundRuntime, InterpreterV1, Map, Python, PythonState, Severity, StateVerdict, Thread, ThreadReading,
-    ThreadVerdict, ThreadWait, Verdicts,
-};
+use pyst_snapshot::payload::{Diagnostic, FoundRuntime, InterpreterV1, Map, Thread, ThreadWait, Verdicts};
 use pyst_snapshot::{Address, Range, Tid};
 use std::cell::Cell;
-use std::cmp::Reverse;
-use std::collections::{BTreeMap, BTreeSet};
+use std::collections::BTreeMap;
 use std::rc::Rc;
 use std::sync::Arc;
 use std::time::{Duration, SystemTime};
@@ -136,7 +133,7 @@ pub(super) fn read(look: &Look, options: &Options) -> Unstopped {
             std::thread::sleep(BETWEEN_TRIES);
             target.pages.forget();
         }
-        let (units, said) = survey(&mut target, &mut threads);
+        let (units, said) = survey::survey(&mut target, &mut threads);
         before.get_or_insert(said);
         for unit in units {
             let key = (unit.tid, if unit.tid.is_some() { Address(0) } else { unit.first_state() });
@@ -167,7 +164,7 @@ pub(super) fn read(look: &Look, options: &Options) -> Unstopped {
         tried.sort_by_key(|tried| !tried.reading.stopped);
         doubt_conflicts(&target, tried.iter_mut());
     }
-    let read = put_together(&target, threads, tried, before.unwrap_or_default(), captured_at);
+    let read = together::put_together(&target, threads, tried, before.unwrap_or_default(), captured_at);
     Unstopped { part_stop, ..read }
 }
 
@@ -206,139 +203,6 @@ impl Unit {
     }
 }
 
-/// Which threads there are, which of them runs which thread states, and what is likely to be read of each; and what the
-/// interpreters say of their locks. Nothing else that is read here is kept.
-fn survey(target: &mut Target<'_>, threads: &mut Vec<Thread>) -> (Vec<Unit>, process::Said) {
-    let tids = target.proc.tids().unwrap_or_default();
-    let known: BTreeSet<Tid> = threads.iter().map(|thread| thread.tid).collect();
-    let born = tids.into_iter().filter(|tid| !known.contains(&Tid(*tid)));
-    threads.extend(born.filter_map(|tid| look::thread(target.proc, tid)));
-    threads.sort_by_key(|thread| thread.tid);
-
-    let memory = LiveMemory::of(target.pid, target.proc, target.maps);
-    let careful = Careful::by(&memory, &target.pages);
-    let placed: Vec<Thread> = threads.iter().map(|thread| placed(target, thread)).collect();
-    let walked = target.found.map(|found| pyst_python::walk(found, &placed, &careful).python).unwrap_or_default();
-    let said = process::Said::of(&walked);
-    target.interpreters.clone_from(&walked.interpreters);
-
-    let unit = |thread: &Thread| {
-        let own_tid = thread.namespace_tid.unwrap_or(thread.tid.0);
-        let shared = target.pointed_to(thread, &careful);
-        (thread.tid, Unit { tid: Some(thread.tid), own_tid, shared, ..Unit::default() })
-    };
-    let mut units: BTreeMap<Tid, Unit> = placed.iter().map(unit).collect();
-    let mut of_no_thread = Vec::new();
-    for state in &walked.states {
-        let (own, shared) = (Recorder::new(&careful), Recorder::new(&careful));
-        let _ = target.states.as_ref().map(|states| states.alone(state.address, &own, &shared));
-        let mut unit = Unit::default();
-        let unit = match state.tid.and_then(|tid| units.get_mut(&tid)) {
-            Some(unit) => unit,
-            None => &mut unit,
-        };
-        unit.states.push(state.address);
-        unit.own.extend(own.ranges());
-        unit.shared.extend(shared.ranges());
-        if unit.tid.is_none() {
-            of_no_thread.push(unit.clone());
-        }
-    }
-    (units.into_values().chain(of_no_thread).collect(), said)
-}
-
-/// A thread with what tells whose stack an address is on: the stack of one that sleeps.
-fn placed(target: &Target<'_>, thread: &Thread) -> Thread {
-    let asleep = Asleep::now(&target.proc.task(thread.tid.0));
-    let stack = asleep.as_ref().map(|asleep| stack_at(asleep.sp, None, target.maps, MAX_STACK));
-    Thread { registers: asleep.map(|asleep| asleep.registers), stack, ..thread.clone() }
-}
-
-/// Makes one memory of what was read of each thread, and what the process has beside it.
-fn put_together(
-    target: &Target<'_>,
-    threads: Vec<Thread>,
-    tried: Vec<Tried>,
-    before: process::Said,
-    captured_at: SystemTime,
-) -> Unstopped {
-    let held = held(&tried);
-    let mut threads = threads;
-    for thread in &mut threads {
-        let asleep = tried.iter().find(|tried| tried.unit.tid == Some(thread.tid));
-        if let Some(asleep) = asleep.and_then(|tried| tried.reading.asleep.as_ref()) {
-            thread.registers.clone_from(&asleep.registers);
-            thread.stack = asleep.stack;
-        }
-    }
-    // One that has ended since, and was not read before that, is none of the process's any more.
-    let alive = target.proc.tids().unwrap_or_default();
-    let was_read = |thread: &Thread| {
-        let mut of_it = tried.iter().filter(|tried| tried.unit.tid == Some(thread.tid));
-        thread.registers.is_some() || of_it.any(|tried| tried.reading.verified && !tried.reading.told.is_empty())
-    };
-    threads.retain(|thread| alive.binary_search(&thread.tid.0).is_ok() || was_read(thread));
-    let Whole { copy, walked, same_list } = process::read(target, &threads, &held);
-    let mut verdicts = Verdicts::default();
-    for state in &walked.states {
-        let of_state = tried.iter().find(|tried| tried.unit.states.contains(&state.address));
-        let is_as_told = |tried: &&Tried| process::is_as_told(state, &walked, &tried.reading.told);
-        let verified =
-            of_state.is_some_and(|tried| tried.reading.verified) && of_state.as_ref().is_some_and(is_as_told);
-        // A native stack was read at another moment than frames that turn out to be on it.
-        if let Some(tid) = state.tid.filter(|tid| of_state.is_some_and(|tried| tried.unit.tid != Some(*tid))) {
-            threads.iter_mut().filter(|thread| thread.tid == tid).for_each(forget_stack);
-        }
-        let retries = of_state.map_or(0, |tried| tried.retries);
-        verdicts.states.push(StateVerdict { address: state.address, verified, retries });
-    }
-    let mut diagnostics = Vec::new();
-    for thread in &threads {
-        let is_of = |state: &&PythonState| state.tid == Some(thread.tid);
-        let mut states = walked.states.iter().filter(is_of).filter_map(|state| verdicts.of_state(state.address));
-        let of_thread = tried.iter().find(|tried| tried.unit.tid == Some(thread.tid));
-        let retries = of_thread.map_or(0, |tried| tried.retries);
-        let verified = states.all(|state| state.verified);
-        let stopped = of_thread.is_some_and(|tried| tried.reading.stopped);
-        let reading = match thread.registers {
-            Some(_) if stopped => ThreadReading::STOPPED,
-            Some(_) => ThreadReading::SLEPT,
-            None => ThreadReading::RAN,
-        };
-        diagnostics.extend(diagnose(target, thread, reading, verified));
-        verdicts.threads.push(ThreadVerdict { tid: thread.tid, reading, verified, retries });
-    }
-    diagnostics.extend(diagnose_states_alone(&walked, &verdicts, &diagnostics));
-    diagnostics.extend((!same_list).then(process::changed_all_the_time));
-    let bytes = copy.bytes();
-    let changed = changed_values(&tried, &copy);
-    verdicts.locks_verified = process::Said::of(&walked) == before;
-    let mut image = copy.into_image();
-    image.leave_out(changed);
-    Unstopped { threads, image, bytes, captured_at, verdicts, diagnostics, part_stop: None }
-}
-
-/// The words of values that did not stay the same, or that other threads had otherwise when they were read.
-fn changed_values(tried: &[Tried], copy: &Copy) -> RangeSet {
-    let verified = || tried.iter().filter(|tried| tried.reading.verified).map(|tried| &tried.reading.values);
-    let mut changed: RangeSet = verified().flat_map(|values| values.changed.iter().copied()).collect();
-    for (range, bytes) in verified().flat_map(|values| &values.pieces) {
-        let mut held = vec![0; bytes.len()];
-        match copy.read(range.start, &mut held) {
-            Ok(()) if held == *bytes => {}
-            Ok(()) => {
-                values::changed_words(range.start, bytes, &held).into_iter().for_each(|word| changed.insert(word))
-            }
-            Err(_) => changed.insert(*range),
-        }
-    }
-    changed
-}
-
-fn forget_stack(thread: &mut Thread) {
-    (thread.registers, thread.stack) = (None, None);
-}
-
 /// Threads are read one after the other, and memory that one has given back another may have had since: then only one of
 /// them has what was read of it.
 fn doubt_conflicts<'a>(target: &Target<'_>, tried: impl Iterator<Item = &'a mut Tried>) {
@@ -356,75 +220,4 @@ fn doubt_conflicts<'a>(target: &Target<'_>, tried: impl Iterator<Item = &'a mut 
             tried.reading.asleep = None;
         }
     }
-}
-
-/// What was read of the threads, verified ones first, for of bytes read twice the first count.
-fn held(tried: &[Tried]) -> attempt::Pieces {
-    let readings = |verified: bool| {
-        let readings = tried.iter().map(|tried| &tried.reading);
-        readings.filter(move |reading| reading.verified == verified)
-    };
-    let of = |verified: bool, pieces: fn(&Reading) -> &[attempt::Piece]| {
-        readings(verified).flat_map(move |reading| pieces(reading).iter().cloned())
-    };
-    let mut held: attempt::Pieces = of(true, |reading| &reading.own).collect();
-    held.extend(of(true, |reading| &reading.shared));
-    held.extend(of(true, |reading| &reading.values.pieces));
-    // Stacks may share a mapping, and then one seems to go on into the one above it, which comes first.
-    let mut stacks: attempt::Pieces = of(true, Reading::kept_stack).collect();
-    stacks.sort_by_key(|(range, _)| Reverse(range.start));
-    held.extend(stacks);
-    held.extend(of(false, |reading| &reading.own));
-    held.extend(of(false, |reading| &reading.shared));
-    held
-}
-
-/// What there is to say of a thread that was not stopped.
-fn diagnose(target: &Target<'_>, thread: &Thread, reading: ThreadReading, verified: bool) -> Option<Diagnostic> {
-    if matches!(thread.state, Some(b'Z' | b'X')) {
-        return None;
-    }
-    // Without the thread's id, so that threads share the message.
-    if !verified {
-        let what = match reading {
-            ThreadReading::RAN => "it ran while it was read, and was another each time",
-            _ => "what its frames lead to became another's while it was read",
-        };
-        let advice = match target {
-            Target { is_traced: true, .. } => {
-                ", or without the process that traces it: while that does, pyst-grab cannot stop such threads"
-            }
-            Target { may_stop: true, .. } => "",
-            _ => ", or with --no-block=fallback, which stops such threads",
-        };
-        let message =
-            format!("{what}: the frames shown of it may not all have been on its stack at one time; try again{advice}");
-        return Some(Diagnostic::new(Severity::LOSS, "not-verified", message).on(thread.tid));
-    }
-    if target.stacks && thread.registers.is_none() && !target.may_stop {
-        let advice = match target.is_traced {
-            true => "another process traces it, so that pyst-grab cannot stop it",
-            false => "--no-block=fallback stops such threads",
-        };
-        let message = format!(
-            "it did not sleep while it was read, and of a thread that runs and is not stopped no registers are known, so \
-             that its native frames are missing; {advice}"
-        );
-        return Some(Diagnostic::new(Severity::INFO, "not-asleep", message).on(thread.tid));
-    }
-    None
-}
-
-/// What there is to say of thread states that could not be verified, and of whose threads nothing was `said`: those have
-/// ended since they were listed, or are just beginning.
-fn diagnose_states_alone(walked: &Python, verdicts: &Verdicts, said: &[Diagnostic]) -> Option<Diagnostic> {
-    let said: BTreeSet<Tid> = said.iter().filter(|one| one.code == "not-verified").filter_map(|one| one.tid).collect();
-    let is_verified = |state: &PythonState| verdicts.of_state(state.address).is_some_and(|verdict| verdict.verified);
-    let alone = walked.states.iter().filter(|state| state.tid.is_none_or(|tid| !said.contains(&tid)));
-    let count = alone.filter(|state| !is_verified(state)).count();
-    let message = format!(
-        "Python thread states that no thread runs any more, or not yet, changed while they were read ({count}): the frames \
-         shown of them may not all have been on one stack at one time; try again"
-    );
-    (count > 0).then(|| Diagnostic::new(Severity::LOSS, "not-verified", message))
 }
