@@ -4,6 +4,8 @@
 //! program costs memory only while it is asked, and only as far as it is read. Split DWARF (`.dwo`) is not followed; what is then missing is said.
 
 use crate::file::ElfFile;
+use crate::parallel;
+use budget::Budget;
 use gimli::{Dwarf, DwarfSections, EndianSlice, LittleEndian, SectionId};
 use object::LittleEndian as LE;
 use object::read::elf::SectionHeader as _;
@@ -18,7 +20,9 @@ mod functions;
 mod lines;
 mod lookup;
 mod names;
+mod outline;
 mod section;
+mod table;
 mod units;
 
 /// The most that the sections of one file are unpacked to. The largest programs there are have a few gigabytes of debug
@@ -34,12 +38,12 @@ const MAX_TEXT: usize = 8 << 10;
 type Slice<'a> = EndianSlice<'a, LittleEndian>;
 
 /// The sections of one file. `.debug_info`, `.debug_line` and `.debug_abbrev`, most of what there is, are read from their starts
-/// on; the others are whole.
+/// on; the others are read whole.
 struct Sections<'f> {
     info: Section<'f>,
     lines: Section<'f>,
     abbreviations: Section<'f>,
-    others: DwarfSections<Cow<'f, [u8]>>,
+    others: DwarfSections<Section<'f>>,
 }
 
 /// A call at an svma: a function, and where it stands in that function.
@@ -68,16 +72,22 @@ impl ElfFile {
     pub fn calls_covering(&self, svmas: &[Svma]) -> Vec<Calls> {
         let none = || vec![Calls::default(); svmas.len()];
         let Some(file) = self.with_dwarf() else { return none() };
-        let Some(sections) = file.dwarf_sections() else { return none() };
+        let Some(mut sections) = file.dwarf_sections() else { return none() };
         let supplement = file.supplement.as_deref().and_then(ElfFile::dwarf_sections);
+        let mut sorted = svmas.to_vec();
+        sorted.sort_unstable();
+        sorted.dedup();
+        let budget = Budget::new();
+        let units =
+            table::units_of(sections.others.debug_aranges.borrow(|table| slice(table.whole())), &sorted, &budget);
+        if let Some(last) = units.keys().next_back() {
+            sections.unpack_through(*last);
+        }
         let mut dwarf = sections.borrow();
         if let Some(supplement) = &supplement {
             dwarf.set_sup(supplement.borrow());
         }
-        let mut sorted = svmas.to_vec();
-        sorted.sort_unstable();
-        sorted.dedup();
-        let mut calls = lookup::calls_at(&dwarf, &sections, supplement.as_ref(), &sorted);
+        let mut calls = lookup::calls_at(&dwarf, &sections, supplement.as_ref(), &sorted, units, &budget);
         if let Some(missing) = file.missing_supplement() {
             let is_nameless = |calls: &&mut Calls| calls.calls.iter().any(|call| call.function.is_none());
             for calls in calls.iter_mut().filter(is_nameless) {
@@ -86,6 +96,11 @@ impl ElfFile {
         }
         let answer = |svma| sorted.binary_search(svma).ok().and_then(|index| calls.get(index).cloned());
         svmas.iter().map(|svma| answer(svma).unwrap_or_default()).collect()
+    }
+
+    /// Whether there is debug information.
+    pub(crate) fn has_dwarf(&self) -> bool {
+        self.with_dwarf().is_some()
     }
 
     /// The file that has the debug information of this one.
@@ -103,12 +118,14 @@ impl ElfFile {
         let (info, lines) = (part(SectionId::DebugInfo), part(SectionId::DebugLine));
         let abbreviations = part(SectionId::DebugAbbrev);
         let section = |id: SectionId| match id {
-            SectionId::DebugInfo | SectionId::DebugLine | SectionId::DebugAbbrev => None,
-            // Of variables and macros: unpacked for nothing.
-            SectionId::DebugLoc | SectionId::DebugLocLists | SectionId::DebugMacinfo | SectionId::DebugMacro => None,
-            _ => self.unpacked(id.name().as_bytes(), &left),
+            SectionId::DebugAddr | SectionId::DebugAranges | SectionId::DebugRanges | SectionId::DebugRngLists => {
+                part(id)
+            }
+            SectionId::DebugStr | SectionId::DebugStrOffsets | SectionId::DebugLineStr => part(id),
+            // Apart, or of variables, types and macros, or another way to what is read here.
+            _ => Section::default(),
         };
-        let others = DwarfSections::load(|id| Ok::<_, ()>(section(id).unwrap_or_default())).ok()?;
+        let others = DwarfSections::load(|id| Ok::<_, ()>(section(id))).ok()?;
         Some(Sections { info, lines, abbreviations, others })
     }
 
@@ -161,7 +178,29 @@ impl ElfFile {
 impl Sections<'_> {
     /// Those that are whole.
     fn borrow(&self) -> Dwarf<Slice<'_>> {
-        self.others.borrow(|bytes| slice(bytes))
+        self.others.borrow(|section| slice(section.whole()))
+    }
+
+    /// Unpacks, on two processors, what is needed to read the units up to the one that starts at `last`. That is a guess where it
+    /// is about other sections than `.debug_info`, which take their order from that; what it misses is unpacked when it is read.
+    fn unpack_through(&mut self, last: usize) {
+        let Sections { info, lines, abbreviations, others } = self;
+        if !info.is_packed() {
+            return;
+        }
+        let whole = info.length();
+        let share = move |section: &Section<'_>| {
+            let share = section.length() as u128 * last as u128 / whole.max(1) as u128;
+            usize::try_from(share).unwrap_or(usize::MAX)
+        };
+        let unpack_others = move || {
+            others.borrow(|section| slice(section.whole()));
+            lines.first(share(lines));
+            abbreviations.first(share(abbreviations));
+        };
+        parallel::both(unpack_others, || {
+            info.through(last);
+        });
     }
 }
 

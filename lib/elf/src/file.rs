@@ -11,10 +11,10 @@ use object::LittleEndian as LE;
 use object::elf::{self, FileHeader64, ProgramHeader64, SectionHeader64};
 use object::read::elf::{FileHeader as _, NoteIterator, ProgramHeader as _, SectionHeader as _, SectionTable};
 use pyst_snapshot::{Address, Bias, Svma};
-use std::cell::OnceCell;
 use std::fs::File;
 use std::io::Read;
 use std::ops::Range;
+use std::sync::OnceLock;
 
 pub(crate) type Header = FileHeader64<LE>;
 pub(crate) type Sections<'a> = SectionTable<'a, Header>;
@@ -35,11 +35,11 @@ pub struct ElfFile {
     segments: Vec<LoadSegment>,
     /// What the loader has added to the addresses in the dynamic section.
     relocated: Bias,
-    pub(crate) cfi_index: OnceCell<CfiIndex>,
+    pub(crate) cfi_index: OnceLock<CfiIndex>,
     /// `.debug_frame`, where it is compressed.
-    pub(crate) unpacked_debug_frame: OnceCell<Option<Vec<u8>>>,
+    pub(crate) unpacked_debug_frame: OnceLock<Option<Vec<u8>>>,
     /// The file in `.gnu_debugdata`.
-    pub(crate) debugdata: OnceCell<Option<Box<ElfFile>>>,
+    pub(crate) debugdata: OnceLock<Option<Box<ElfFile>>>,
     /// What was stripped from it.
     pub(crate) debug: Option<Box<ElfFile>>,
     /// What its debug information shares with that of other files (dwz).
@@ -131,9 +131,9 @@ impl ElfFile {
             content,
             segments: Vec::new(),
             relocated: Bias(0),
-            cfi_index: OnceCell::new(),
-            unpacked_debug_frame: OnceCell::new(),
-            debugdata: OnceCell::new(),
+            cfi_index: OnceLock::new(),
+            unpacked_debug_frame: OnceLock::new(),
+            debugdata: OnceLock::new(),
             debug: None,
             supplement: None,
         };

@@ -2,6 +2,7 @@
 
 use crate::dwarf::Calls;
 use crate::file::ElfFile;
+use crate::parallel;
 use crate::seam::{Answer, CfiEntry, Files, ModuleId, SymbolHit};
 use pyst_snapshot::Svma;
 use std::cell::{OnceCell, RefCell};
@@ -69,32 +70,56 @@ impl Files for ElfFiles<'_> {
     }
 
     fn prefetch_symbols(&self, questions: &[(ModuleId, Svma)]) {
-        self.fill(&self.symbols, questions, ElfFile::symbols_covering);
+        fill(&self.symbols, &self.open_groups(&self.symbols, questions), ElfFile::symbols_covering);
     }
 
+    /// Debug information takes long to read: each file is read by itself.
     fn prefetch_calls(&self, questions: &[(ModuleId, Svma)]) {
-        self.fill(&self.calls, questions, ElfFile::calls_covering);
+        let groups = self.open_groups(&self.calls, questions);
+        let (with, without): (Vec<_>, _) = groups.into_iter().partition(|group| group.file.has_dwarf());
+        fill(&self.calls, &without, |_, svmas| vec![Calls::default(); svmas.len()]);
+        let answers = parallel::map(&with, |group| group.file.calls_covering(&group.svmas));
+        for (group, answers) in with.iter().zip(answers) {
+            group.answer(&self.calls, answers);
+        }
     }
 }
 
+/// What one file is asked.
+struct Group<'f> {
+    module: ModuleId,
+    file: &'f ElfFile,
+    svmas: Vec<Svma>,
+}
+
+type Known<T> = RefCell<HashMap<(ModuleId, Svma), T>>;
+
 impl ElfFiles<'_> {
-    /// Asks each file once for all that is not known yet.
-    fn fill<T>(
-        &self,
-        known: &RefCell<HashMap<(ModuleId, Svma), T>>,
-        questions: &[(ModuleId, Svma)],
-        ask: fn(&ElfFile, &[Svma]) -> Vec<T>,
-    ) {
+    /// The questions that are not answered yet, by file; those to no file are none.
+    fn open_groups<T>(&self, known: &Known<T>, questions: &[(ModuleId, Svma)]) -> Vec<Group<'_>> {
         let mut questions = questions.to_vec();
         questions.sort_unstable();
         questions.dedup();
         questions.retain(|question| !known.borrow().contains_key(question));
-        for group in questions.chunk_by(|one, next| one.0 == next.0) {
-            let Some((module, _)) = group.first() else { continue };
-            let Some(file) = self.file(*module) else { continue };
-            let svmas: Vec<Svma> = group.iter().map(|(_, svma)| *svma).collect();
-            known.borrow_mut().extend(group.iter().copied().zip(ask(file, &svmas)));
-        }
+        let group = |questions: &[(ModuleId, Svma)]| {
+            let module = questions.first()?.0;
+            let svmas = questions.iter().map(|(_, svma)| *svma).collect();
+            Some(Group { module, file: self.file(module)?, svmas })
+        };
+        questions.chunk_by(|one, next| one.0 == next.0).filter_map(group).collect()
+    }
+}
+
+impl Group<'_> {
+    fn answer<T>(&self, known: &Known<T>, answers: Vec<T>) {
+        known.borrow_mut().extend(self.svmas.iter().map(|svma| (self.module, *svma)).zip(answers));
+    }
+}
+
+/// Asks each file once for all that is not known yet.
+fn fill<T>(known: &Known<T>, groups: &[Group<'_>], ask: impl Fn(&ElfFile, &[Svma]) -> Vec<T>) {
+    for group in groups {
+        group.answer(known, ask(group.file, &group.svmas));
     }
 }
 

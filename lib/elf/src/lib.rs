@@ -14,6 +14,7 @@ mod dynamic;
 mod error;
 mod file;
 mod files;
+mod parallel;
 mod recorded;
 mod recorder;
 mod seam;

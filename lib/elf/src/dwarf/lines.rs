@@ -2,8 +2,8 @@
 
 use super::budget::Budget;
 use super::functions::within;
-use super::{Slice, cut};
-use gimli::UnitRef;
+use super::{Slice, cut, slice};
+use gimli::{Reader as _, UnitRef};
 use pyst_snapshot::Svma;
 
 /// A file, by its number, and a line in it.
@@ -20,6 +20,23 @@ pub(super) fn lines_at(unit: UnitRef<'_, Slice<'_>>, svmas: &[Svma], budget: &Bu
     found
 }
 
+/// Whether a line program, which `bytes` start with, has anything behind its header.
+pub(super) fn has_rows(bytes: &[u8]) -> bool {
+    let behind = |bytes: &[u8]| {
+        let mut rest = slice(bytes);
+        let (length, format) = rest.read_initial_length()?;
+        let mut program = rest.split(length.min(rest.len()))?;
+        // DWARF 5 has the sizes of addresses and selectors before the length of the header.
+        if program.read_u16()? >= 5 {
+            program.skip(2)?;
+        }
+        let header = program.read_length(format)?;
+        program.skip(header)?;
+        gimli::Result::Ok(!program.is_empty())
+    };
+    behind(bytes).unwrap_or(false)
+}
+
 /// `None` where the program ended early.
 fn run(unit: UnitRef<'_, Slice<'_>>, svmas: &[Svma], budget: &Budget, found: &mut [Option<Line>]) -> Option<()> {
     let program = unit.line_program.clone()?;
@@ -27,13 +44,23 @@ fn run(unit: UnitRef<'_, Slice<'_>>, svmas: &[Svma], budget: &Budget, found: &mu
     let mut rows = program.rows();
     // Where the last row starts, and what it says; it holds up to the next.
     let mut last: Option<(u64, Line)> = None;
+    // The first svma from there on.
+    let mut next = u64::MAX;
     while let Some((_, row)) = rows.next_row().ok()? {
-        if let Some((start, line)) = last.filter(|(start, _)| *start < row.address()) {
+        if let Some((start, line)) = last
+            && next < row.address()
+        {
             let indexes = within(svmas, start, row.address());
             budget.spend(indexes.len())?;
             for found in found.get_mut(indexes).unwrap_or_default() {
                 found.get_or_insert(line);
             }
+        }
+        // Rows ascend by little, mostly to before the same svma.
+        let stays = last.is_some_and(|(start, _)| start <= row.address()) && row.address() <= next;
+        if !stays {
+            let from = svmas.partition_point(|svma| svma.0 < row.address());
+            next = svmas.get(from).map_or(u64::MAX, |svma| svma.0);
         }
         let line = row.line().and_then(|line| u32::try_from(line.get()).ok());
         last = (!row.end_sequence()).then(|| (row.address(), Line { file: row.file_index(), line }));

@@ -10,17 +10,19 @@ use pyst_snapshot::Svma;
 use std::collections::{BTreeMap, BTreeSet};
 use std::rc::Rc;
 
-/// What is said of each svma. They are ascending.
+/// What is said of each svma. They are ascending. `listed` has the units that are known to have some, by where they start, with the
+/// indexes of those.
 pub(super) fn calls_at<'a>(
     dwarf: &'a Dwarf<Slice<'a>>,
     own: &'a Sections<'a>,
     shared: Option<&'a Sections<'a>>,
     svmas: &[Svma],
+    listed: BTreeMap<usize, BTreeSet<usize>>,
+    budget: &'a Budget,
 ) -> Vec<Calls> {
-    let budget = Budget::new();
     let calls = vec![Calls::default(); svmas.len()];
-    let mut lookup = Lookup { units: AllUnits::new(dwarf, own, shared, &budget), budget: &budget, svmas, calls };
-    let _ = lookup.ask_units_by_table();
+    let mut lookup = Lookup { units: AllUnits::new(dwarf, own, shared, budget), budget, svmas, calls };
+    lookup.ask_listed_units(listed);
     let _ = lookup.ask_all_units();
     lookup.calls
 }
@@ -36,30 +38,17 @@ struct Lookup<'a> {
 type Chain = (UnitOffset, Vec<Inlined>);
 
 impl<'a> Lookup<'a> {
-    /// Asks those units that `.debug_aranges` names. `None` when the budget is used up.
-    fn ask_units_by_table(&mut self) -> Option<()> {
-        // By where the unit starts: the indexes of svmas.
-        let mut asked: BTreeMap<usize, BTreeSet<usize>> = BTreeMap::new();
-        let mut tables = self.units.own.dwarf.debug_aranges.headers();
-        while let Ok(Some(table)) = tables.next() {
-            for range in table.entries().flatten() {
-                let indexes = within(self.svmas, range.range().begin, range.range().end);
-                self.budget.spend(1 + indexes.len())?;
-                if !indexes.is_empty() {
-                    asked.entry(table.debug_info_offset().0).or_default().extend(indexes);
-                }
-            }
-        }
+    /// Asks those units that a table lists, each for the svmas that it has by that.
+    fn ask_listed_units(&mut self, listed: BTreeMap<usize, BTreeSet<usize>>) {
         // The last one first: what is unpacked up to there has the others.
-        for start in asked.keys().rev() {
+        for start in listed.keys().rev() {
             self.units.own.at(*start);
         }
-        for (start, indexes) in asked {
+        for (start, indexes) in listed {
             if let Some(unit) = self.units.own.at(start) {
                 self.ask(&unit, &indexes.into_iter().collect::<Vec<_>>());
             }
         }
-        Some(())
     }
 
     /// Asks the units themselves for the svmas of which nothing is known yet. `None` when the budget is used up.
@@ -73,8 +62,12 @@ impl<'a> Lookup<'a> {
                 break;
             }
             self.budget.spend(1)?;
-            let Some(unit) = self.units.own.with_code(start) else { continue };
-            let has = self.having(&unit, &unknown)?;
+            let Some(outline) = self.units.own.outline(start) else { continue };
+            let ranged = self.within_ranges(&outline.unit, &unknown)?;
+            // One that does not say where its code is may still have lines.
+            let may_have = ranged.as_ref().map_or(outline.has_lines, |has| !has.is_empty());
+            let Some(unit) = may_have.then(|| self.units.own.read(start)).flatten() else { continue };
+            let has = ranged.unwrap_or_else(|| self.having_lines(&unit, &unknown));
             if !has.is_empty() {
                 self.ask(&Rc::new(unit), &has);
                 unknown = self.unknown();
@@ -92,8 +85,9 @@ impl<'a> Lookup<'a> {
         indexes.iter().filter_map(|index| self.svmas.get(*index).copied()).collect()
     }
 
-    /// Those svmas, of the ones asked for, that a unit has. `None` when the budget is used up.
-    fn having(&self, unit: &Unit<Slice<'a>>, indexes: &[usize]) -> Option<Vec<usize>> {
+    /// Those svmas, of the ones asked for, that a unit says it has; the inner `None` where it says nothing, the outer when the
+    /// budget is used up.
+    fn within_ranges(&self, unit: &Unit<Slice<'a>>, indexes: &[usize]) -> Option<Option<Vec<usize>>> {
         let svmas = self.svmas_at(indexes);
         let mut has = BTreeSet::new();
         let mut says = false;
@@ -104,12 +98,15 @@ impl<'a> Lookup<'a> {
             has.extend(indexes);
             says = true;
         }
-        // One that does not say where its code is may still have lines.
-        if !says {
-            let lines = lines_at(UnitRef::new(self.units.own.dwarf, unit), &svmas, self.budget);
-            has.extend(lines.iter().enumerate().filter(|(_, line)| line.is_some()).map(|(at, _)| at));
-        }
-        Some(has.into_iter().filter_map(|at| indexes.get(at).copied()).collect())
+        let has = has.into_iter().filter_map(|at| indexes.get(at).copied()).collect();
+        Some(says.then_some(has))
+    }
+
+    /// Those of which a unit has a line.
+    fn having_lines(&self, unit: &Unit<Slice<'a>>, indexes: &[usize]) -> Vec<usize> {
+        let lines = lines_at(UnitRef::new(self.units.own.dwarf, unit), &self.svmas_at(indexes), self.budget);
+        let found = indexes.iter().zip(lines).filter(|(_, line)| line.is_some());
+        found.map(|(index, _)| *index).collect()
     }
 
     /// Notes what a unit says of the svmas that it has.

@@ -56,6 +56,24 @@ impl<'f> Section<'f> {
         Section(Content::Packed(Box::new(Packed { length, packed, stream, steps: Default::default() })))
     }
 
+    /// Whether reading it means unpacking it.
+    pub(super) fn is_packed(&self) -> bool {
+        matches!(self.0, Content::Packed(_))
+    }
+
+    /// How long it is, or says it is.
+    pub(super) fn length(&self) -> usize {
+        match &self.0 {
+            Content::Plain(bytes) => bytes.len(),
+            Content::Packed(packed) => packed.length,
+        }
+    }
+
+    /// All of the section's bytes.
+    pub(super) fn whole(&self) -> &[u8] {
+        self.first(usize::MAX)
+    }
+
     /// The section's bytes from its start on: at least `length` of them, or all there are.
     pub(super) fn first(&self, length: usize) -> &[u8] {
         match &self.0 {

@@ -1,6 +1,7 @@
 //! The units of one file's debug information, each read when it is needed.
 
 use super::budget::Budget;
+use super::outline::Outline;
 use super::section::Section;
 use super::{Sections, Slice, slice};
 use gimli::{
@@ -61,14 +62,22 @@ impl<'a> Units<'a> {
         unit
     }
 
-    /// The unit that starts here, if it is of a kind that has code; not kept.
-    pub(super) fn with_code(&self, start: usize) -> Option<Unit<Slice<'a>>> {
+    /// What the unit that starts here says of itself, if it is of a kind that has code.
+    pub(super) fn outline(&self, start: usize) -> Option<Outline<'a>> {
         let header = self.header(start)?;
-        let may_have = matches!(header.type_(), UnitType::Compilation | UnitType::Skeleton(_));
-        may_have.then(|| self.read(start))?
+        if !matches!(header.type_(), UnitType::Compilation | UnitType::Skeleton(_)) {
+            return None;
+        }
+        // The entry begins with the number of its abbreviation.
+        let mut entry = slice(self.sections.info.through(start).get(start.checked_add(header.size_of_header())?..)?);
+        let number = entry.read_uleb128().ok()?;
+        let table = header.debug_abbrev_offset().0;
+        let abbreviation = abbreviation_from(&self.sections.abbreviations, table, number, self.budget)?;
+        Outline::read(header, abbreviation, self.dwarf, &self.sections.lines)
     }
 
-    fn read(&self, start: usize) -> Option<Unit<Slice<'a>>> {
+    /// The unit that starts here; not kept.
+    pub(super) fn read(&self, start: usize) -> Option<Unit<Slice<'a>>> {
         let header = self.header(start)?;
         let abbreviations = self.abbreviations_at(header.debug_abbrev_offset().0)?;
         let lines =
@@ -122,6 +131,42 @@ fn line_program_of(header: &UnitHeader<Slice<'_>>, abbreviations: &Abbreviations
 
 /// The abbreviations that start at an offset, up to the zero that ends them, or as far as they make sense.
 fn abbreviations_from<'a>(section: &'a Section<'_>, start: usize) -> &'a [u8] {
+    let pass_all = |bytes: &mut Slice<'_>| {
+        while bytes.read_uleb128()? != 0 {
+            pass_abbreviation(bytes)?;
+        }
+        Ok(())
+    };
+    read_from(section, start, pass_all).0
+}
+
+/// The abbreviation of this number among those that start at an offset, alone. To pass the others over costs less than to read
+/// them for the sake of one entry.
+fn abbreviation_from(section: &Section<'_>, start: usize, number: u64, budget: &Budget) -> Option<Abbreviations> {
+    let pass_to = |bytes: &mut Slice<'_>| loop {
+        let before = bytes.len();
+        let found = bytes.read_uleb128()?;
+        if found == 0 {
+            return Ok(None);
+        }
+        pass_abbreviation(bytes)?;
+        if found == number {
+            return Ok(Some(before - bytes.len()));
+        }
+    };
+    let (passed, length) = read_from(section, start, pass_to);
+    budget.spend(passed.len())?;
+    let mut alone = passed.get(passed.len().checked_sub(length.ok()??)?..)?.to_vec();
+    alone.push(0);
+    DebugAbbrev::from(slice(&alone)).abbreviations(DebugAbbrevOffset(0)).ok()
+}
+
+/// What `read` makes of abbreviations, and their bytes as far as it has come.
+fn read_from<'a, T>(
+    section: &'a Section<'_>,
+    start: usize,
+    read: impl Fn(&mut Slice<'_>) -> gimli::Result<T>,
+) -> (&'a [u8], gimli::Result<T>) {
     /// What most units have room in.
     const USUAL: usize = 4 << 10;
     let mut wanted = start.saturating_add(USUAL);
@@ -129,29 +174,27 @@ fn abbreviations_from<'a>(section: &'a Section<'_>, start: usize) -> &'a [u8] {
         let known = section.first(wanted);
         let rest = known.get(start..).unwrap_or_default();
         let mut bytes = slice(rest);
-        let result = read_abbreviations(&mut bytes);
+        let result = read(&mut bytes);
         // They may go on behind what is unpacked so far.
         if result.is_err() && bytes.is_empty() && known.len() >= wanted {
             wanted = wanted.saturating_mul(2);
             continue;
         }
-        return rest.get(..rest.len() - bytes.len()).unwrap_or_default();
+        return (rest.get(..rest.len() - bytes.len()).unwrap_or_default(), result);
     }
 }
 
-fn read_abbreviations(bytes: &mut Slice<'_>) -> gimli::Result<()> {
-    while bytes.read_uleb128()? != 0 {
-        bytes.read_uleb128()?;
-        bytes.read_u8()?;
-        loop {
-            let (name, form) = (bytes.read_uleb128()?, bytes.read_uleb128()?);
-            if form == u64::from(gimli::DW_FORM_implicit_const.0) {
-                bytes.read_sleb128()?;
-            }
-            if (name, form) == (0, 0) {
-                break;
-            }
+/// Passes over an abbreviation, whose number was read.
+fn pass_abbreviation(bytes: &mut Slice<'_>) -> gimli::Result<()> {
+    bytes.read_uleb128()?;
+    bytes.read_u8()?;
+    loop {
+        let (name, form) = (bytes.read_uleb128()?, bytes.read_uleb128()?);
+        if form == u64::from(gimli::DW_FORM_implicit_const.0) {
+            bytes.read_sleb128()?;
+        }
+        if (name, form) == (0, 0) {
+            return Ok(());
         }
     }
-    Ok(())
 }
