@@ -5,7 +5,7 @@
 
 use super::memory::PAGE;
 use super::pagemap::Pagemap;
-use super::rehearsal::Expected;
+use super::rehearsal::{Checksum, Expected};
 use nix::errno::Errno;
 use nix::sys::uio::{RemoteIoVec, process_vm_readv};
 use nix::unistd::Pid;
@@ -220,19 +220,19 @@ impl Copy {
     /// Whether all that was expected is held, and is that.
     pub(crate) fn is(&self, expected: &Expected) -> bool {
         let held = self.lock();
-        let mut bytes = expected.bytes.as_slice();
+        let mut checksum = Checksum::default();
         for range in &expected.ranges {
             let mut at = range.start.0;
             while at < range.end.0 {
                 let here = held.bytes_at(at).unwrap_or_default();
                 let left = usize::try_from(range.end.0 - at).unwrap_or(usize::MAX);
-                let here = here.get(..here.len().min(left)).unwrap_or_default();
-                let Some(rest) = bytes.strip_prefix(here).filter(|_| !here.is_empty()) else { return false };
+                let here = here.get(..here.len().min(left)).filter(|here| !here.is_empty());
+                let Some(here) = here else { return false };
+                checksum.add(here);
                 at = at.saturating_add(here.len() as u64);
-                bytes = rest;
             }
         }
-        true
+        checksum.value() == expected.checksum
     }
 
     /// The bytes held so far.

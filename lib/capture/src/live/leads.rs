@@ -32,7 +32,7 @@ const SIGNAL_STACK: std::ops::Range<u64> = 1 << 10..64 << 20;
 const SIGNAL_STACK_FLAGS: u32 = 1 | 2 | 1 << 31;
 
 /// What the stacks held in `memory` lead to; `limit` bounds the bytes of stacks.
-pub(super) fn leads(memory: &dyn Memory, threads: &[Thread], maps: &[Map], limit: u64) -> RangeSet {
+pub(super) fn leads(memory: &dyn Memory, threads: &[&Thread], maps: &[Map], limit: u64) -> RangeSet {
     let code = Code::of(maps);
     let mut found = RangeSet::new();
     let (mut stacks_left, mut code_left) = (limit, MAX_CODE);

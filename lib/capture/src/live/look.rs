@@ -8,7 +8,7 @@ use super::maps;
 use super::memory::{AtOnce, LiveMemory};
 use super::procfs::{Proc, Stat, Status, split_arguments};
 use super::refusal;
-use super::rehearsal::{Rehearsal, widen};
+use super::rehearsal::{self, Rehearsal, widen};
 use super::sleepers::{Bedroom, Sleeper};
 use super::stack::{MAX_STACK, own_stacks};
 use super::tasks::{Seen, Tasks};
@@ -105,17 +105,23 @@ pub(crate) fn look(pid: u32, options: &Options) -> Result<Look, CaptureError> {
     let seen_by_walk = recorder.ranges();
     let slack: Vec<Range> = python.map_or_else(Vec::new, |(_, python)| slack(python, &seen));
     let prediction = widen(seen_by_walk.iter().chain(&slack).copied().collect(), &maps);
-    let mut used: RangeSet = stacks.iter().flat_map(|(_, parts)| parts.iter().copied()).collect();
+    let mut led_to = RangeSet::new();
     if !stacks.is_empty() {
         let own = python.map_or_else(Vec::new, |(_, python)| own_stacks(python, &as_asleep, &maps));
-        own.into_iter().for_each(|range| used.insert(range));
-        leads(&memory, &as_asleep, &maps, MAX_STACK).merged().iter().for_each(|range| used.insert(*range));
+        own.into_iter().for_each(|range| led_to.insert(range));
+        let all: Vec<&Thread> = as_asleep.iter().collect();
+        leads(&memory, &all, &maps, MAX_STACK).merged().iter().for_each(|range| led_to.insert(*range));
     }
     let of_locals = locals.iter().flat_map(|locals| locals.ranges());
-    let unsettled = walked.as_ref().is_some_and(|(_, walked)| walked.unsettled);
-    let all = of_locals.chain(used.merged()).chain(&seen_by_walk).copied().collect();
-    let sleepers = stacks.into_iter().map(|(sleeper, _)| sleeper).collect();
-    let rehearsal = Rehearsal::of(all, &slack, sleepers, !unsettled, &memory, &maps);
+    let seen = rehearsal::Seen {
+        walked: of_locals.chain(&seen_by_walk).copied().collect(),
+        settled: walked.as_ref().is_none_or(|(_, walked)| !walked.unsettled),
+        python: python.map(|(_, python)| python),
+        stacks,
+        led_to,
+        slack,
+    };
+    let rehearsal = Rehearsal::of(seen, &memory, &maps);
     let (prediction, rehearsal) = (Arc::new(prediction), Arc::new(rehearsal));
     let out_of_reach = memory.patience().given_up();
     Ok(Look {

@@ -20,8 +20,8 @@ pub(crate) const PAGE: u64 = 4096;
 /// Reads as long as this are scans, and are not kept.
 const LONG_READ: usize = 64 << 10;
 
-/// How many pages are kept, 12 MiB; a look that reads more starts anew.
-const MAX_PAGES: usize = 3 << 10;
+/// How many pages are kept, 24 MiB; a look that reads more starts anew.
+const MAX_PAGES: usize = 6 << 10;
 
 /// How many pages are read with one call where it is known before which are wanted.
 const PAGES_PER_CALL: usize = 64;

@@ -10,7 +10,7 @@ use nix::errno::Errno;
 use pyst_memory::{Memory, RangeSet};
 use pyst_python::Walked;
 use pyst_snapshot::payload::{FoundRuntime, Map, Thread};
-use pyst_snapshot::{Address, Range};
+use pyst_snapshot::{Address, Range, Tid};
 use std::sync::Arc;
 use std::sync::mpsc::{self, Receiver, Sender};
 use std::time::{Duration, Instant};
@@ -35,8 +35,9 @@ pub(crate) struct Ask {
 }
 
 impl Ask {
-    fn walk(&self, threads: &[Thread], memory: &dyn Memory) -> Option<Walked> {
-        let only = self.only.as_ref().map(|only| only.as_slice());
+    /// Walks over the thread states `only`, or over all that are asked for.
+    fn walk(&self, only: Option<&[Address]>, threads: &[Thread], memory: &dyn Memory) -> Option<Walked> {
+        let only = only.or(self.only.as_ref().map(|only| only.as_slice()));
         self.runtime.as_ref().map(|runtime| pyst_python::walk_only(runtime, only, threads, memory))
     }
 }
@@ -70,47 +71,73 @@ impl Reader {
     }
 }
 
-/// Looks at what was read as rehearsed, and if it has changed reads what it leads to now, as far as that is in memory and
-/// cannot block. `moved` are stacks that are not as rehearsed, absent if there are none and no thread is new. Says whether the Python
-/// frames hold together; `None` if there is more to read.
-pub(super) fn see_what_was_read(
-    copy: &Copy,
-    threads: &[Thread],
-    moved: Option<&[Range]>,
-    rehearsal: &Rehearsal,
-    ask: &Ask,
-    pagemap: &Pagemap,
-    deadline: Instant,
-) -> Option<bool> {
-    let moved = match moved {
-        None if ask.locals.as_ref().is_none_or(|locals| locals.are_in(copy)) => {
-            if let Some(settled) = rehearsal.settled(copy) {
-                return Some(settled);
-            }
-            &[]
+/// A thread that is not where it slept, or did not sleep, with what of its stack is to be read.
+pub(super) struct Moved {
+    pub(super) tid: Tid,
+    pub(super) stack: Range,
+}
+
+/// What was read as rehearsed, to be looked at.
+pub(super) struct Review<'a> {
+    pub(super) copy: &'a Copy,
+    /// By ascending tid.
+    pub(super) threads: &'a [Thread],
+    /// By ascending tid.
+    pub(super) moved: &'a [Moved],
+    pub(super) rehearsal: &'a Rehearsal,
+    pub(super) ask: &'a Ask,
+    pub(super) pagemap: &'a Pagemap,
+    pub(super) deadline: Instant,
+}
+
+impl Review<'_> {
+    /// Reads what has changed, and what that leads to now, as far as it is in memory and cannot block. Says whether the Python
+    /// frames hold together; `None` if there is more to read.
+    pub(super) fn read_what_has_changed(&self) -> Option<bool> {
+        let Some(settled) = self.rehearsal.settled(self.copy) else {
+            return self.read_anew(None, &self.threads.iter().collect::<Vec<_>>(), self.rehearsal.len());
+        };
+        let has_changed = |thread: &&Thread| {
+            thread.stack.is_some() && (self.has_moved(thread.tid) || !self.rehearsal.is_stack_in(self.copy, thread.tid))
+        };
+        let threads: Vec<&Thread> = self.threads.iter().filter(has_changed).collect();
+        if threads.is_empty() {
+            return Some(settled);
         }
-        None => &[],
-        Some(moved) => moved,
-    };
-    if rehearsal.len() + moved.iter().map(|range| range.len()).sum::<u64>() > WALKED_BY_TRACER {
-        return None;
+        // All thread states are as they were, so a thread that was born meanwhile has none.
+        let states = self.rehearsal.states_of(|tid| self.has_moved(tid));
+        Some(self.read_anew(Some(&states), &threads, 0)? && settled)
     }
-    // The tops at least of new stacks; the rest goes with what they lead to.
-    let mut tops: RangeSet = moved.iter().map(|stack| stack.intersect(top_of_stack(stack.start))).collect();
-    copy.read_until(&pagemap.present(tops.merged()), Some(deadline)).ok()?;
-    let walk = |memory: &dyn Memory| ask.walk(threads, memory);
-    let (walked, missed) = copy.fetching_what_is_there(pagemap, walk);
-    if !missed.is_empty() {
-        return None;
+
+    fn has_moved(&self, tid: Tid) -> bool {
+        self.moved.binary_search_by_key(&tid, |moved| moved.tid).is_ok()
     }
-    let mut rest = rest_of_stacks(threads, walked.as_ref(), &ask.maps);
-    read_present(copy, rest.merged(), pagemap, deadline)?;
-    let (mut led_to, _) = copy.without_fetching(|| leads(copy, threads, &ask.maps, MAX_STACK));
-    read_present(copy, led_to.merged(), pagemap, deadline)?;
-    if let (Some(locals), Some(found), Some(walked)) = (&ask.locals, &ask.runtime, &walked) {
-        locals.complete(copy, found, &walked.python, &ask.maps, pagemap);
+
+    /// Walks over the thread states `only`, or over all, and reads what that leads to, and the stacks of `threads`. `known`
+    /// bytes may have to be walked over.
+    fn read_anew(&self, only: Option<&[Address]>, threads: &[&Thread], known: u64) -> Option<bool> {
+        let Review { copy, ask, pagemap, deadline, .. } = *self;
+        if known + self.moved.iter().map(|moved| moved.stack.len()).sum::<u64>() > WALKED_BY_TRACER {
+            return None;
+        }
+        // The tops at least of new stacks; the rest goes with what they lead to.
+        let tops = self.moved.iter().map(|moved| moved.stack.intersect(top_of_stack(moved.stack.start)));
+        copy.read_until(&pagemap.present(tops.collect::<RangeSet>().merged()), Some(deadline)).ok()?;
+        let is_to_be_walked = only.is_none_or(|only| !only.is_empty());
+        let walk = |memory: &dyn Memory| is_to_be_walked.then(|| ask.walk(only, self.threads, memory)).flatten();
+        let (walked, missed) = copy.fetching_what_is_there(pagemap, walk);
+        if !missed.is_empty() {
+            return None;
+        }
+        let mut rest = rest_of_stacks(threads, self.threads, walked.as_ref(), &ask.maps);
+        read_present(copy, rest.merged(), pagemap, deadline)?;
+        let (mut led_to, _) = copy.without_fetching(|| leads(copy, threads, &ask.maps, MAX_STACK));
+        read_present(copy, led_to.merged(), pagemap, deadline)?;
+        if let (Some(locals), Some(found), Some(walked)) = (&ask.locals, &ask.runtime, &walked) {
+            locals.complete(copy, found, &walked.python, &ask.maps, pagemap);
+        }
+        Some(walked.is_none_or(|walked| !walked.unsettled))
     }
-    Some(walked.is_none_or(|walked| !walked.unsettled))
 }
 
 /// Reads what is in memory of what is missing of `ranges`; `None` if that is not all that was ever written to.
@@ -135,9 +162,10 @@ pub(crate) fn read_all(copy: &Copy, threads: &[Thread], ask: &Ask) -> bool {
     if copy.read_ranges(&first).is_err() {
         return true;
     }
-    let walked = ask.walk(threads, copy);
-    let _ = copy.read_ranges(rest_of_stacks(threads, walked.as_ref(), maps).merged());
-    let _ = copy.read_ranges(leads(copy, threads, maps, MAX_STACK).merged());
+    let walked = ask.walk(None, threads, copy);
+    let all: Vec<&Thread> = threads.iter().collect();
+    let _ = copy.read_ranges(rest_of_stacks(&all, threads, walked.as_ref(), maps).merged());
+    let _ = copy.read_ranges(leads(copy, &all, maps, MAX_STACK).merged());
     if let (Some(locals), Some(found), Some(walked)) = (&ask.locals, runtime, &walked) {
         let _ = copy.read_ranges(&ask.pagemap.present(locals.ranges()));
         locals.complete(copy, found, &walked.python, maps, &ask.pagemap);
@@ -152,9 +180,9 @@ fn first_ranges(threads: &[Thread], prediction: &[Range]) -> RangeSet {
     prediction.iter().copied().chain(tops).collect()
 }
 
-/// All of the stacks that is to be read, those too that the walk has led to.
-fn rest_of_stacks(threads: &[Thread], walked: Option<&Walked>, maps: &[Map]) -> RangeSet {
-    let stacks = || threads.iter().filter_map(|thread| thread.stack);
+/// All of the stacks of some of `threads` that is to be read, those too that the walk has led to.
+fn rest_of_stacks(some: &[&Thread], threads: &[Thread], walked: Option<&Walked>, maps: &[Map]) -> RangeSet {
+    let stacks = || some.iter().filter_map(|thread| thread.stack);
     let mut rest: RangeSet = stacks().map(|stack| stack.read).collect();
     if let (Some(walked), true) = (walked, stacks().next().is_some()) {
         own_stacks(&walked.python, threads, maps).into_iter().for_each(|range| rest.insert(range));

@@ -1,52 +1,98 @@
 //! The rehearsal: all that the stop will read, read while the target runs.
 //!
 //! In the stop the same is read, and what has not changed need not be walked over again: the walk is a function of what it
-//! reads. What must hold for that: what is compared is what the walk has seen, to the byte, and a thread that is not where it
+//! reads. What must hold for that: what is compared is what the walk has seen, all of it, and a thread that is not where it
 //! slept, or was not there, is not as rehearsed.
 
 use super::copy::Copy;
 use super::memory::LiveMemory;
 use super::sleepers::Sleeper;
 use pyst_memory::{Memory, RangeSet};
-use pyst_snapshot::payload::Map;
+use pyst_snapshot::payload::{Map, Python};
 use pyst_snapshot::{Address, Range, Tid};
-
-/// The most bytes that are kept for comparison. Whoever has more is walked over in the stop.
-const MAX_EXPECTED: u64 = 8 << 20;
 
 /// Ranges that are closer than this are read as one.
 pub(crate) const GRAIN: u64 = 64;
 
-/// What ranges held before the stop.
+/// What ranges held before the stop, told by a checksum. Kept as it was, it would be as large as the copy itself; and a change
+/// that none shows costs no more than what nobody has read then.
 #[derive(Clone, Debug, Default)]
 pub(crate) struct Expected {
     /// Ascending and disjoint.
     pub(crate) ranges: Vec<Range>,
-    /// What they held, one after the other.
-    pub(crate) bytes: Vec<u8>,
+    /// Of what they held, one after the other.
+    pub(crate) checksum: u32,
 }
 
 impl Expected {
     /// What `memory` holds of `ranges`, which are ascending and disjoint; none of those that cannot be read.
     pub(crate) fn of(ranges: &[Range], memory: &dyn Memory) -> Expected {
-        let length: u64 = ranges.iter().map(|range| range.len()).sum();
-        let mut expected = Expected { ranges: Vec::with_capacity(ranges.len()), bytes: Vec::new() };
-        expected.bytes.reserve_exact(usize::try_from(length).unwrap_or(0));
-        for range in ranges {
-            let before = expected.bytes.len();
-            let Some(after) = usize::try_from(range.len()).ok().and_then(|length| before.checked_add(length)) else {
-                continue;
-            };
-            expected.bytes.resize(after, 0);
-            let place = expected.bytes.get_mut(before..).unwrap_or_default();
-            if memory.read(range.start, place).is_ok() {
-                expected.ranges.push(*range);
-            } else {
-                expected.bytes.truncate(before);
+        let mut checksum = Checksum::default();
+        let mut bytes = Vec::new();
+        let mut is_read = |range: &&Range| {
+            let Ok(length) = usize::try_from(range.len()) else { return false };
+            bytes.resize(length, 0);
+            let is_read = memory.read(range.start, &mut bytes).is_ok();
+            if is_read {
+                checksum.add(&bytes);
             }
-        }
-        expected
+            is_read
+        };
+        let ranges = ranges.iter().filter(|range| is_read(range)).copied().collect();
+        Expected { ranges, checksum: checksum.value() }
     }
+}
+
+/// A checksum of bytes that come in small pieces: gathered first, for it is fast over long ones only.
+pub(crate) struct Checksum {
+    sum: crc32fast::Hasher,
+    gathered: [u8; 4096],
+    length: usize,
+}
+
+impl Default for Checksum {
+    fn default() -> Checksum {
+        Checksum { sum: crc32fast::Hasher::new(), gathered: [0; 4096], length: 0 }
+    }
+}
+
+impl Checksum {
+    pub(crate) fn add(&mut self, bytes: &[u8]) {
+        let after = self.length.saturating_add(bytes.len());
+        if let Some(place) = self.gathered.get_mut(self.length..after) {
+            place.copy_from_slice(bytes);
+            self.length = after;
+        } else {
+            self.flush();
+            self.sum.update(bytes);
+        }
+    }
+
+    pub(crate) fn value(mut self) -> u32 {
+        self.flush();
+        self.sum.finalize()
+    }
+
+    fn flush(&mut self) {
+        self.sum.update(self.gathered.get(..self.length).unwrap_or_default());
+        self.length = 0;
+    }
+}
+
+/// What was looked at while the target ran.
+#[derive(Default)]
+pub(crate) struct Seen<'a> {
+    /// What the walk over Python's structures has read, and that over locals.
+    pub(crate) walked: RangeSet,
+    /// Whether the Python frames hold together.
+    pub(crate) settled: bool,
+    pub(crate) python: Option<&'a Python>,
+    /// Threads that sleep, by ascending tid, and the parts of their stacks that are used and in memory.
+    pub(crate) stacks: Vec<(Sleeper, Vec<Range>)>,
+    /// What the stacks lead to.
+    pub(crate) led_to: RangeSet,
+    /// Where more may be wanted by then.
+    pub(crate) slack: Vec<Range>,
 }
 
 /// What the stop will read.
@@ -54,31 +100,35 @@ impl Expected {
 pub(crate) struct Rehearsal {
     /// All of it that is in memory: ascending, disjoint, within mappings.
     pub(crate) ranges: Vec<Range>,
-    /// What the walk saw; nothing where that is too much to compare.
+    /// What the walk saw; nothing where that was too much to keep until now.
     expected: Option<Expected>,
-    /// By ascending tid.
-    sleepers: Vec<Sleeper>,
     /// Whether the Python frames hold together.
     settled: bool,
+    /// The thread states, with the threads that run them.
+    states: Vec<(Address, Option<Tid>)>,
+    /// By ascending tid, with what their stacks held.
+    sleepers: Vec<(Sleeper, Expected)>,
 }
 
 impl Rehearsal {
-    /// Of what the walk and whoever else has `seen`, and of `slack` where more may be wanted by then.
-    pub(crate) fn of(
-        seen: RangeSet,
-        slack: &[Range],
-        sleepers: Vec<Sleeper>,
-        settled: bool,
-        memory: &LiveMemory,
-        maps: &[Map],
-    ) -> Rehearsal {
-        let mut seen = seen;
-        let seen: Vec<Range> = seen.merged().iter().flat_map(|range| in_memory(*range, memory)).collect();
-        let all: RangeSet = seen.iter().chain(slack).copied().collect();
-        let ranges = joined(widen(all, maps)).into_iter().flat_map(|range| in_memory(range, memory)).collect();
-        let is_small = seen.iter().map(|range| range.len()).sum::<u64>() <= MAX_EXPECTED;
-        let expected = (is_small && memory.kept_all()).then(|| Expected::of(&seen, memory));
-        Rehearsal { ranges, expected, sleepers, settled }
+    pub(crate) fn of(seen: Seen<'_>, memory: &LiveMemory, maps: &[Map]) -> Rehearsal {
+        let Seen { mut walked, settled, python, stacks, mut led_to, slack } = seen;
+        let there =
+            |ranges: &[Range]| -> Vec<Range> { ranges.iter().flat_map(|range| in_memory(*range, memory)).collect() };
+        let walked = there(walked.merged());
+        let led_to = there(led_to.merged());
+        let of_stacks = stacks.iter().flat_map(|(_, parts)| parts);
+        let mut all: RangeSet = walked.iter().chain(&led_to).chain(of_stacks).chain(&slack).copied().collect();
+        let most = all.merged().iter().map(|range| range.len()).sum::<u64>() / 2 * 3;
+        let ranges = there(&joined(widen(all, maps), most));
+        let states = python.into_iter().flat_map(|python| &python.states);
+        Rehearsal {
+            ranges,
+            expected: memory.kept_all().then(|| Expected::of(&walked, memory)),
+            settled,
+            states: states.map(|state| (state.address, state.tid)).collect(),
+            sleepers: stacks.into_iter().map(|(sleeper, parts)| (sleeper, Expected::of(&parts, memory))).collect(),
+        }
     }
 
     /// Ranges of which nothing was seen.
@@ -88,8 +138,23 @@ impl Rehearsal {
 
     /// A thread that slept.
     pub(crate) fn sleeper(&self, tid: Tid) -> Option<&Sleeper> {
-        let at = self.sleepers.binary_search_by_key(&tid, |sleeper| sleeper.tid).ok()?;
+        self.asleep(tid).map(|(sleeper, _)| sleeper)
+    }
+
+    /// Whether `copy` holds of the stack of a thread that slept what it held then.
+    pub(crate) fn is_stack_in(&self, copy: &Copy, tid: Tid) -> bool {
+        self.asleep(tid).is_some_and(|(_, expected)| copy.is(expected))
+    }
+
+    fn asleep(&self, tid: Tid) -> Option<&(Sleeper, Expected)> {
+        let at = self.sleepers.binary_search_by_key(&tid, |(sleeper, _)| sleeper.tid).ok()?;
         self.sleepers.get(at)
+    }
+
+    /// The thread states that one of these threads may run.
+    pub(crate) fn states_of(&self, may_run: impl Fn(Tid) -> bool) -> Vec<Address> {
+        let states = self.states.iter().filter(|(_, tid)| tid.is_none_or(&may_run));
+        states.map(|(address, _)| *address).collect()
     }
 
     /// How many bytes will be read.
@@ -141,14 +206,22 @@ pub(crate) fn widen(mut ranges: RangeSet, maps: &[Map]) -> Vec<Range> {
     clipped.merged().to_vec()
 }
 
-/// The ranges with those made one that are close to each other: each costs more than what lies between.
-fn joined(ranges: Vec<Range>) -> Vec<Range> {
-    const CLOSE: u64 = 512;
+/// The ranges with those made one that are close to each other, as far as they have no more than `most` bytes then: each
+/// costs more than what lies between, and what nobody wants need not be read.
+fn joined(ranges: Vec<Range>, most: u64) -> Vec<Range> {
+    const CLOSE: [u64; 3] = [512, 256, 128];
+    let length = |ranges: &[Range]| ranges.iter().map(|range| range.len()).sum::<u64>();
+    let joined = CLOSE.iter().map(|close| joined_if_closer(&ranges, *close)).find(|joined| length(joined) <= most);
+    joined.unwrap_or(ranges)
+}
+
+/// The ranges with those made one that are no further apart than `close`.
+fn joined_if_closer(ranges: &[Range], close: u64) -> Vec<Range> {
     let mut joined: Vec<Range> = Vec::with_capacity(ranges.len());
     for range in ranges {
         match joined.last_mut() {
-            Some(last) if range.start.0.saturating_sub(last.end.0) <= CLOSE => last.end = range.end,
-            _ => joined.push(range),
+            Some(last) if range.start.0.saturating_sub(last.end.0) <= close => last.end = range.end,
+            _ => joined.push(*range),
         }
     }
     joined
@@ -180,7 +253,9 @@ mod tests {
     #[test]
     fn ranges_that_are_close_are_read_as_one() {
         let ranges = vec![range(0x1000, 0x1040), range(0x1240, 0x1280), range(0x1f80, 0x2000), range(0x2201, 0x2240)];
-        assert_eq!(joined(ranges), [range(0x1000, 0x1280), range(0x1f80, 0x2000), range(0x2201, 0x2240)]);
+        let close = [range(0x1000, 0x1280), range(0x1f80, 0x2000), range(0x2201, 0x2240)];
+        assert_eq!(joined(ranges.clone(), 0x1000), close);
+        assert_eq!(joined(ranges.clone(), 0x200), ranges, "more of what nobody wants than of what is wanted");
     }
 
     #[test]
@@ -190,8 +265,9 @@ mod tests {
         let memory = own_memory();
         let maps = maps::parse(&std::fs::read("/proc/self/maps").unwrap());
         let seen = [range(at + 100, at + 200), range(at + 5000, at + 5001)];
-        let rehearsal =
-            Rehearsal::of(seen.into_iter().collect(), &[range(at + 5001, at + 5200)], Vec::new(), true, &memory, &maps);
+        let slack = vec![range(at + 5001, at + 5200)];
+        let seen = Seen { walked: seen.into_iter().collect(), settled: true, slack, ..Seen::default() };
+        let rehearsal = Rehearsal::of(seen, &memory, &maps);
         let settled = |rehearsal: &Rehearsal| {
             let copy = Copy::expecting(nix::unistd::getpid(), 0);
             copy.read_ranges(&rehearsal.ranges).unwrap();
@@ -204,5 +280,48 @@ mod tests {
         bytes[5000] = 2;
         std::hint::black_box(&mut bytes);
         assert_eq!(settled(&rehearsal), None);
+    }
+
+    #[test]
+    fn a_stack_that_has_changed_is_noticed_and_python_holds_all_the_same() {
+        let mut bytes = vec![1u8; 10_000];
+        let at = bytes.as_ptr().addr() as u64;
+        let memory = own_memory();
+        let maps = maps::parse(&std::fs::read("/proc/self/maps").unwrap());
+        let sleeper = |tid| Sleeper::at(Tid(tid), Address(at));
+        let seen = Seen {
+            walked: [range(at + 100, at + 200)].into_iter().collect(),
+            settled: true,
+            stacks: vec![
+                (sleeper(7), vec![range(at + 3000, at + 3100)]),
+                (sleeper(9), vec![range(at + 5000, at + 5100)]),
+            ],
+            ..Seen::default()
+        };
+        let rehearsal = Rehearsal::of(seen, &memory, &maps);
+        bytes[5050] = 2;
+        std::hint::black_box(&mut bytes);
+        let copy = Copy::expecting(nix::unistd::getpid(), 0);
+        copy.read_ranges(&rehearsal.ranges).unwrap();
+        assert_eq!(rehearsal.settled(&copy), Some(true));
+        assert_eq!([7, 9, 11].map(|tid| rehearsal.is_stack_in(&copy, Tid(tid))), [true, false, false]);
+    }
+
+    #[test]
+    fn a_state_whose_thread_is_not_known_may_be_any_threads() {
+        let states = vec![(Address(1), Some(Tid(7))), (Address(2), None), (Address(3), Some(Tid(9)))];
+        let rehearsal = Rehearsal { states, ..Rehearsal::default() };
+        assert_eq!(rehearsal.states_of(|tid| tid == Tid(9)), [Address(2), Address(3)]);
+    }
+
+    #[test]
+    fn bytes_have_one_checksum_however_they_are_cut() {
+        let bytes: Vec<u8> = (0..20_000u32).map(|at| (at * at) as u8).collect();
+        let sum = |length: usize| {
+            let mut sum = Checksum::default();
+            bytes.chunks(length).for_each(|chunk| sum.add(chunk));
+            sum.value()
+        };
+        assert_eq!([1, 7, 4095, 4096, 4097, 20_000].map(sum), [crc32fast::hash(&bytes); 6]);
     }
 }

@@ -33,6 +33,13 @@ pub(crate) struct Sleeper {
 }
 
 impl Sleeper {
+    #[cfg(test)]
+    pub(crate) fn at(tid: Tid, sp: Address) -> Sleeper {
+        let range = Range { start: sp, end: sp };
+        let stack = Stack { mapping: range, read: range, truncated: false };
+        Sleeper { tid, sp, pc: sp, thread_pointer: None, stack, is_bounded: false }
+    }
+
     /// What is known of its registers.
     pub(crate) fn registers(&self) -> Registers {
         let layout = layout(LIVE_ARCH);

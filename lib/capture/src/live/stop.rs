@@ -13,7 +13,7 @@ use super::LIVE_ARCH;
 use super::copy::Copy;
 use super::late;
 use super::pagemap::Pagemap;
-use super::reading::{Ask, Reader, see_what_was_read};
+use super::reading::{Ask, Moved, Reader, Review};
 use super::rehearsal::Rehearsal;
 use super::stack::{MAX_STACK, MAX_STACKS, stack_at};
 use super::tracer::{State, Traced, Tracer};
@@ -21,8 +21,8 @@ use crate::registers::stack_pointer;
 use crate::sys;
 use nix::errno::Errno;
 use nix::sys::signal::{SigSet, Signal};
+use pyst_snapshot::Address;
 use pyst_snapshot::payload::{Diagnostic, Map, Severity, Thread};
-use pyst_snapshot::{Address, Range};
 use std::borrow::Cow;
 use std::fs::File;
 use std::sync::Arc;
@@ -89,17 +89,18 @@ fn trace(plan: Plan) -> Result<Stopped, Errno> {
     // While the only thread has not stopped, waiting costs the target nothing. Where others wait for the last one, a part
     // of the time is left for reading what those have.
     let patience = if count == 1 { limit.saturating_mul(PATIENCE_WITH_ONE) } else { limit.mul_f64(0.7) };
-    let has_newborn = tracer.stop_all(started + patience, ask.only.is_none());
+    tracer.stop_all(started + patience, ask.only.is_none());
     let deadline = if count == 1 { Instant::now() } else { started } + limit;
     tracer.read_registers();
     let mut threads = tracer.take_threads();
     let moved = if stacks { give_stacks(&mut threads, &rehearsal, &ask.maps) } else { Vec::new() };
-    let is_as_rehearsed = moved.is_empty() && !has_newborn;
     let read = || {
         let present = present.as_ref().map_or_else(|| pagemap.present(&rehearsal.ranges).into(), Cow::from);
         copy.read_until(&present, Some(deadline)).ok()?;
-        let moved = (!is_as_rehearsed).then_some(moved.as_slice());
-        see_what_was_read(&copy, &threads, moved, &rehearsal, &ask, &pagemap, deadline)
+        let (threads, moved) = (&threads, moved.as_slice());
+        let review =
+            Review { copy: &copy, threads, moved, rehearsal: &rehearsal, ask: &ask, pagemap: &pagemap, deadline };
+        review.read_what_has_changed()
     };
     let left = || deadline.saturating_duration_since(Instant::now());
     let settled = read().or_else(|| reader.read(threads.clone(), left()));
@@ -112,8 +113,8 @@ fn trace(plan: Plan) -> Result<Stopped, Errno> {
     Ok(Stopped { threads, captured_at, stopped, unsettled: settled == Some(false), diagnostics })
 }
 
-/// Gives each thread the part of its stack that will be read. Those of threads that are not where they slept before.
-fn give_stacks(threads: &mut [Thread], rehearsal: &Rehearsal, maps: &[Map]) -> Vec<Range> {
+/// Gives each thread the part of its stack that will be read. The threads that are not where they slept before.
+fn give_stacks(threads: &mut [Thread], rehearsal: &Rehearsal, maps: &[Map]) -> Vec<Moved> {
     let mut left = MAX_STACKS;
     let mut moved = Vec::new();
     for thread in threads {
@@ -126,7 +127,7 @@ fn give_stacks(threads: &mut [Thread], rehearsal: &Rehearsal, maps: &[Map]) -> V
                 let known = sleeper.and_then(|sleeper| sleeper.stack_from(sp)).filter(|stack| stack.read.len() <= left);
                 let pointer = registers.thread_pointer;
                 let stack = known.unwrap_or_else(|| stack_at(sp, pointer, maps, MAX_STACK.min(left)));
-                moved.push(stack.read);
+                moved.push(Moved { tid: thread.tid, stack: stack.read });
                 stack
             }
         };

@@ -96,10 +96,8 @@ impl Tracer {
         Ok(())
     }
 
-    /// Stops all threads, and if they are `wanted` those too that are born while the others are being stopped. Says whether
-    /// there were such.
-    pub(super) fn stop_all(&mut self, deadline: Instant, wanted: bool) -> bool {
-        let before = self.threads.len();
+    /// Stops all threads, and if they are `wanted` those too that are born while the others are being stopped.
+    pub(super) fn stop_all(&mut self, deadline: Instant, wanted: bool) {
         loop {
             for thread in self.threads.iter_mut().filter(|thread| thread.state == State::Seized) {
                 thread.state = match ptrace::interrupt(thread.tid) {
@@ -111,12 +109,12 @@ impl Tracer {
                 thread.state = wait(thread.tid, deadline);
             }
             if !wanted {
-                return false;
+                return;
             }
             let so_far = self.threads.len();
             let listed = self.seize_newborn();
             if self.threads.len() == so_far || listed.is_err() || Instant::now() >= deadline {
-                return self.threads.len() > before;
+                return;
             }
         }
     }

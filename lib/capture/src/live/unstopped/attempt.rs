@@ -171,7 +171,8 @@ pub(super) fn wanted_of_stack(target: &Target<'_>, thread: &Thread, told: &[Alon
         |alone: &Alone| PythonState { tid: Some(thread.tid), runs: alone.state.runs.clone(), ..PythonState::default() };
     let python = Python { states: told.iter().map(state).collect(), ..Python::default() };
     let mut wanted: RangeSet = stack::own_stacks(&python, threads, target.maps).into_iter().collect();
-    leads(copy, threads, target.maps, MAX_STACK).merged().iter().for_each(|range| wanted.insert(*range));
+    let all: Vec<&Thread> = threads.iter().collect();
+    leads(copy, &all, target.maps, MAX_STACK).merged().iter().for_each(|range| wanted.insert(*range));
     wanted.merged().to_vec()
 }
 
