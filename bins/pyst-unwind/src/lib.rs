@@ -6,7 +6,7 @@ mod local;
 pub use args::Args;
 
 use pyst_cli::{Exit, run_stage};
-use pyst_elf::Files;
+use pyst_elf::{ElfFiles, Files};
 use pyst_native::unwind_from_snapshot;
 use pyst_snapshot::Snapshot;
 use pyst_snapshot::payload::{Diagnostic, Native, Severity, Stage};
@@ -18,13 +18,17 @@ use pyst_snapshot::payload::{Diagnostic, Native, Severity, Stage};
 pub fn run(args: &Args) -> anyhow::Result<Exit> {
     args.output.refuse_terminal()?;
     let input = args.input.open()?;
-    run_stage(Stage::UNWIND, input, &args.output.to, args.verbose, |snapshot| add_native(snapshot, args))
+    // To unmap the files takes longer than to write the snapshot, which the next tool waits for.
+    let mut files = None;
+    run_stage(Stage::UNWIND, input, &args.output.to, args.verbose, |snapshot| {
+        files = (!args.snapshot_only).then(|| local::files_of(snapshot, &args.search)).flatten();
+        add_native(snapshot, files.as_ref(), args.verbose)
+    })
 }
 
-fn add_native(snapshot: &mut Snapshot, args: &Args) -> Vec<Diagnostic> {
-    let local = (!args.snapshot_only).then(|| local::files_of(snapshot, &args.search)).flatten();
-    let (native, mut diagnostics) = unwind_from_snapshot(snapshot, local.as_ref().map(|files| files as &dyn Files));
-    if args.verbose {
+fn add_native(snapshot: &mut Snapshot, local: Option<&ElfFiles<'_>>, verbose: bool) -> Vec<Diagnostic> {
+    let (native, mut diagnostics) = unwind_from_snapshot(snapshot, local.map(|files| files as &dyn Files));
+    if verbose {
         describe(&native);
     }
     if let Err(error) = snapshot.replace(&native) {

@@ -2,7 +2,7 @@
 //! drive one is written as an escape, which JSON has for any character; readers of JSON see no difference.
 
 use crate::model::Report;
-use pyst_snapshot::is_unsafe;
+use pyst_snapshot::first_unsafe;
 use serde::Serialize;
 use serde_json::Serializer;
 use serde_json::ser::{CharEscape, CompactFormatter, Formatter, PrettyFormatter};
@@ -39,7 +39,7 @@ struct Escaping<F>(F);
 impl<F: Formatter> Formatter for Escaping<F> {
     fn write_string_fragment<W: ?Sized + Write>(&mut self, writer: &mut W, fragment: &str) -> io::Result<()> {
         let mut rest = fragment;
-        while let Some((at, character)) = rest.char_indices().find(|(_, character)| is_unsafe(*character)) {
+        while let Some((at, character)) = first_unsafe(rest) {
             let (plain, tail) = rest.split_at(at);
             self.0.write_string_fragment(writer, plain)?;
             for unit in character.encode_utf16(&mut [0; 2]) {
@@ -94,6 +94,7 @@ impl<F: Formatter> Formatter for Escaping<F> {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use pyst_snapshot::is_unsafe;
 
     #[test]
     fn what_drives_a_terminal_is_escaped_and_reads_back_as_it_was() {

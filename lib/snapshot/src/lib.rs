@@ -30,7 +30,7 @@ pub use defect::Defect;
 pub use format::{FORMAT_VERSION, MAGIC, MAX_SECTION, SectionFlags, SectionKind};
 pub use payload::{Payload, PayloadError};
 pub use reader::{StreamError, StreamReader};
-pub use safe::{Safe, is_unsafe};
+pub use safe::{Safe, first_unsafe, is_unsafe};
 pub use snapshot::{RawSection, Snapshot};
 pub use text::{Bytes, Text};
 pub use wire::WireError;

@@ -1,6 +1,6 @@
 //! Strings of the target on their way to people: nothing in them may drive a terminal, forge a line, or reorder one.
 
-use std::fmt::{self, Display, Formatter, Write};
+use std::fmt::{self, Display, Formatter};
 
 /// A string with everything that is not plainly visible written as an escape: `\n`, `\x1b`, `\u202e`.
 #[derive(Clone, Copy, Debug)]
@@ -8,20 +8,31 @@ pub struct Safe<'a>(pub &'a str);
 
 impl Display for Safe<'_> {
     fn fmt(&self, f: &mut Formatter<'_>) -> fmt::Result {
-        for character in self.0.chars() {
+        let mut rest = self.0;
+        while let Some((at, character)) = first_unsafe(rest) {
+            let (plain, tail) = rest.split_at(at);
+            f.write_str(plain)?;
             let code = u32::from(character);
             match character {
                 '\n' => f.write_str("\\n")?,
                 '\r' => f.write_str("\\r")?,
                 '\t' => f.write_str("\\t")?,
-                _ if !is_unsafe(character) => f.write_char(character)?,
                 _ if code <= 0xff => write!(f, "\\x{code:02x}")?,
                 _ if code <= 0xffff => write!(f, "\\u{code:04x}")?,
                 _ => write!(f, "\\U{code:08x}")?,
             }
+            rest = tail.get(character.len_utf8()..).unwrap_or_default();
         }
-        Ok(())
+        f.write_str(rest)
     }
+}
+
+/// The first character that [`is_unsafe`], and where it is. What a report is full of, plain ASCII, costs little.
+#[must_use]
+pub fn first_unsafe(text: &str) -> Option<(usize, char)> {
+    let plain = text.bytes().position(|byte| !matches!(byte, b' '..=b'~'))?;
+    let mut others = text.get(plain..)?.char_indices();
+    others.find(|(_, character)| is_unsafe(*character)).map(|(at, character)| (plain + at, character))
 }
 
 /// Whether a character drives terminals, forges or reorders lines, or cannot be seen.

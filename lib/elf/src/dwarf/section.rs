@@ -4,6 +4,7 @@
 //! it; what comes after that, on average half of it, is not unpacked.
 
 use flate2::{Decompress, FlushDecompress, Status};
+use memmap2::{Advice, MmapMut};
 use std::borrow::Cow;
 use std::cell::{OnceCell, RefCell};
 
@@ -35,10 +36,17 @@ struct Packed<'f> {
     stream: RefCell<Stream>,
     /// What was unpacked: each starts with what the one before has, which may still be in use, and is longer by half, so
     /// that all of them have three times what is there at most.
-    steps: [OnceCell<Vec<u8>>; STEPS],
+    steps: [OnceCell<Bytes>; STEPS],
+}
+
+/// Bytes in memory of their own, which is given back as soon as they are dropped, whatever thread they are of.
+struct Bytes {
+    memory: MmapMut,
+    length: usize,
 }
 
 struct Stream {
+    /// Of what is within the zlib stream: its checksum is of all, and most often not all is unpacked.
     decoder: Decompress,
     /// Nothing more is to be had.
     has_ended: bool,
@@ -51,8 +59,10 @@ impl<'f> Section<'f> {
     }
 
     /// A section that zlib packed, and that says how long it is.
-    pub(super) fn zlib(packed: &'f [u8], length: usize) -> Section<'f> {
-        let stream = RefCell::new(Stream { decoder: Decompress::new(true), has_ended: false });
+    pub(super) fn zlib(stream: &'f [u8], length: usize) -> Section<'f> {
+        let packed = deflated(stream);
+        let stream = Stream { decoder: Decompress::new(false), has_ended: packed.is_none() };
+        let (packed, stream) = (packed.unwrap_or_default(), RefCell::new(stream));
         Section(Content::Packed(Box::new(Packed { length, packed, stream, steps: Default::default() })))
     }
 
@@ -100,43 +110,77 @@ impl Packed<'_> {
     fn first(&self, length: usize) -> &[u8] {
         let mut known: &[u8] = &[];
         for step in &self.steps {
-            if known.len() >= length.min(self.length) || (step.get().is_none() && self.stream.borrow().has_ended) {
+            if known.len() >= length.min(self.length) {
                 break;
             }
-            known = step.get_or_init(|| self.unpack(known, length));
+            if step.get().is_none() {
+                let Some(more) = self.unpack(known, length) else { break };
+                // It is empty still.
+                let _ = step.set(more);
+            }
+            known = step.get().map_or(known, Bytes::get);
         }
         known
     }
 
-    /// More than is known, and at least `length` bytes, if there are as many.
-    fn unpack(&self, known: &[u8], length: usize) -> Vec<u8> {
+    /// More than is known, and at least `length` bytes, if there are as many; `None` where there is nothing more.
+    fn unpack(&self, known: &[u8], length: usize) -> Option<Bytes> {
         let grown = known.len().saturating_add(known.len() / 2);
         let length = length.saturating_add(MORE).max(grown).min(self.length);
-        let mut bytes = Vec::new();
         let mut stream = self.stream.borrow_mut();
-        // What the file says of itself need not be true, nor fit into memory.
-        if bytes.try_reserve_exact(length).is_err() {
-            stream.has_ended = true;
-            return known.to_vec();
+        if stream.has_ended {
+            return None;
         }
-        bytes.extend_from_slice(known);
+        // What the file says of itself need not be true, nor fit into memory.
+        let Some(mut bytes) = Bytes::with_start(known, length) else {
+            stream.has_ended = true;
+            return None;
+        };
         stream.fill(self.packed, &mut bytes);
-        bytes.truncate(self.length);
-        bytes
+        Some(bytes)
+    }
+}
+
+impl Bytes {
+    fn with_start(start: &[u8], room: usize) -> Option<Bytes> {
+        let mut memory = MmapMut::map_anon(room.max(1)).ok()?;
+        // A fault for each small page costs a fifth of the unpacking. Where there are no large ones, so be it.
+        let _ = memory.advise(Advice::HugePage);
+        memory.get_mut(..start.len())?.copy_from_slice(start);
+        Some(Bytes { memory, length: start.len() })
+    }
+
+    fn get(&self) -> &[u8] {
+        self.memory.get(..self.length).unwrap_or_default()
+    }
+
+    fn room(&mut self) -> &mut [u8] {
+        self.memory.get_mut(self.length..).unwrap_or_default()
     }
 }
 
 impl Stream {
     /// Unpacks as much more of `packed` as there is room for. What is malformed ends the stream.
-    fn fill(&mut self, packed: &[u8], bytes: &mut Vec<u8>) {
-        while bytes.len() < bytes.capacity() && !self.has_ended {
-            let (read, unpacked) = (self.decoder.total_in(), bytes.len());
+    fn fill(&mut self, packed: &[u8], bytes: &mut Bytes) {
+        while !bytes.room().is_empty() && !self.has_ended {
+            let (read, unpacked) = (self.decoder.total_in(), self.decoder.total_out());
             let rest = usize::try_from(read).ok().and_then(|read| packed.get(read..)).unwrap_or_default();
-            let status = self.decoder.decompress_vec(rest, bytes, FlushDecompress::None);
-            let goes_on = self.decoder.total_in() > read || bytes.len() > unpacked;
+            let status = self.decoder.decompress(rest, bytes.room(), FlushDecompress::None);
+            let more = usize::try_from(self.decoder.total_out() - unpacked).unwrap_or(0);
+            bytes.length = bytes.length.saturating_add(more).min(bytes.memory.len());
+            let goes_on = self.decoder.total_in() > read || more > 0;
             self.has_ended = !goes_on || !matches!(status, Ok(Status::Ok));
         }
     }
+}
+
+/// What is within a zlib stream (RFC 1950) behind its header, with the checksum at its end.
+fn deflated(stream: &[u8]) -> Option<&[u8]> {
+    let (header, rest) = stream.split_first_chunk::<2>()?;
+    let [method, flags] = *header;
+    let is_deflated = method & 0x0f == 8 && method >> 4 <= 7;
+    let needs_dictionary = flags & 0x20 != 0;
+    (is_deflated && !needs_dictionary && u16::from_be_bytes(*header).is_multiple_of(31)).then_some(rest)
 }
 
 #[cfg(test)]
@@ -159,7 +203,7 @@ mod tests {
 
     fn unpacked(section: &Section<'_>) -> Vec<usize> {
         let Content::Packed(packed) = &section.0 else { panic!("it is plain") };
-        packed.steps.iter().filter_map(|step| Some(step.get()?.len())).collect()
+        packed.steps.iter().filter_map(|step| Some(step.get()?.get().len())).collect()
     }
 
     #[test]
