@@ -29,7 +29,7 @@ use crate::error::CaptureError;
 use crate::finish::{self, Facts};
 use crate::modules::WithFiles;
 use crate::source::TargetPaths;
-use crate::{Options, nanoseconds};
+use crate::{Options, nanoseconds, sys};
 use copy::Copy;
 use look::Look;
 use nix::errno::Errno;
@@ -81,6 +81,7 @@ pub(crate) fn capture(pid: u32, options: &Options) -> Result<Snapshot, CaptureEr
     if pid == std::process::id() {
         return Err(CaptureError::Itself { pid });
     }
+    sys::keep_one_heap();
     // The tracer is told of stops with SIGCHLD. The others would stop this process (Ctrl-Z), and with it the target for as
     // long. Threads inherit the mask, so that none of them takes one.
     let blocked = [Signal::SIGCHLD, Signal::SIGTSTP, Signal::SIGTTIN, Signal::SIGTTOU];
@@ -208,9 +209,10 @@ struct Taken {
     diagnostics: Vec<Diagnostic>,
 }
 
-/// An empty copy with room for what is expected, and for the stacks of threads that do not sleep.
-fn expected_copy(look: &Look) -> Copy {
-    let awake = look.threads.iter().filter(|thread| look.rehearsal.sleeper(thread.tid).is_none()).count();
+/// An empty copy with room for what is expected, and if stacks are wanted for those of threads that do not sleep.
+fn expected_copy(look: &Look, stacks: bool) -> Copy {
+    let is_awake = |thread: &&Thread| stacks && look.rehearsal.sleeper(thread.tid).is_none();
+    let awake = look.threads.iter().filter(is_awake).count();
     let expected = look.rehearsal.len() + EXPECTED_STACK * awake as u64;
     Copy::expecting(look.living, expected).leaving_out(look.out_of_reach.clone())
 }
@@ -253,7 +255,7 @@ fn take_stopped(pid: u32, look: &Look, options: &Options, steps: &Sender<Step>) 
 }
 
 fn stop_once(pid: u32, look: &Look, options: &Options) -> Result<Taken, CaptureError> {
-    let copy = expected_copy(look);
+    let copy = expected_copy(look, !options.python_only);
     let task_directory = File::open(look.proc.path("task")).map_err(|error| refusal::of(pid, &error))?;
     let plan = stop::Plan {
         task_directory,

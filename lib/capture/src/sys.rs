@@ -81,6 +81,17 @@ pub(crate) fn hurry() {
     let _ = unsafe { libc::setpriority(libc::PRIO_PROCESS, 0, -20) };
 }
 
+/// Has all threads take memory from one heap, which grows by large steps and keeps what is given back. Those that glibc makes for
+/// each further thread grow by a page at a time, with a system call for each.
+pub(crate) fn keep_one_heap() {
+    #[cfg(target_env = "gnu")]
+    {
+        #[expect(unsafe_code, reason = "there is no safe wrapper")]
+        // SAFETY: takes numbers only, and the heap there is stays in use.
+        let _ = unsafe { libc::mallopt(libc::M_ARENA_MAX, 1) };
+    }
+}
+
 /// Lets a stopped thread go, which takes `signal` unless that is 0.
 pub(crate) fn detach(tid: Pid, signal: i32) -> Result<(), Errno> {
     #[expect(unsafe_code, reason = "nix knows no real-time signals")]
