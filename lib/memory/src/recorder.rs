@@ -59,6 +59,10 @@ impl<M: Memory> Memory for Recorder<M> {
         }
         result
     }
+
+    fn expect(&self, ranges: RangeSet) {
+        self.inner.expect(ranges);
+    }
 }
 
 #[cfg(test)]

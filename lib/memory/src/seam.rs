@@ -1,5 +1,6 @@
 //! The [`Memory`] trait and typed reads on top of it. Targets are 64-bit and little-endian.
 
+use crate::ranges::RangeSet;
 use pyst_snapshot::{Address, Range};
 
 /// Why bytes could not be had.
@@ -36,6 +37,12 @@ pub trait Memory {
     fn touched(&self, range: Range) -> Vec<Range> {
         vec![range]
     }
+
+    /// Says which ranges will most likely be read next, and does not count as a read: a memory of which every read costs a call
+    /// may bring them with few.
+    fn expect(&self, ranges: RangeSet) {
+        let _ = ranges;
+    }
 }
 
 impl<M: Memory + ?Sized> Memory for &M {
@@ -45,6 +52,10 @@ impl<M: Memory + ?Sized> Memory for &M {
 
     fn touched(&self, range: Range) -> Vec<Range> {
         (**self).touched(range)
+    }
+
+    fn expect(&self, ranges: RangeSet) {
+        (**self).expect(ranges);
     }
 }
 

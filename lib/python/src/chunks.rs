@@ -44,14 +44,19 @@ impl<'a> Chunks<'a> {
     /// Starts with the chunks of a thread: those of `thread`, the bytes of its state.
     pub(crate) fn start(&mut self, thread: &[u8]) {
         self.held = Range::default();
-        let chunk = self.offsets.thread_chunk.address(thread).filter(|chunk| !chunk.is_null());
-        let top = self.offsets.thread_chunk_top.address(thread);
-        self.older = chunk.zip(top).map(|(start, end)| Range { start, end });
+        self.older = self.newest(thread);
         // Also when no frame lies in it: the newest chunk is where a later version's walk would look.
         self.advance();
         let size = self.offsets.chunk_size.u64(&self.bytes).filter(|_| !self.held.is_empty());
         let end = size.and_then(|size| self.held.start.checked_add(size));
         self.free = Range { start: self.held.end, end: end.unwrap_or(self.held.end) };
+    }
+
+    /// The used part of the newest chunk of a thread whose state has these bytes, if that is not too large to be read at once.
+    pub(crate) fn newest(&self, thread: &[u8]) -> Option<Range> {
+        let start = self.offsets.thread_chunk.address(thread).filter(|chunk| !chunk.is_null())?;
+        let end = self.offsets.thread_chunk_top.address(thread)?;
+        Some(Range { start, end }).filter(|range| range.start <= range.end && range.len() <= LARGEST)
     }
 
     /// Whether `address` is where frames have been and are no more.

@@ -5,8 +5,8 @@ use crate::chunks::Chunks;
 use crate::code::{CodeError, Codes};
 use crate::layout::{Layout, Offsets, Runs};
 use pyst_memory::{Memory, MemoryExt, ReadError};
-use pyst_snapshot::Address;
 use pyst_snapshot::payload::{AnchorKind, FrameChainEnd, FrameOwner, PythonFrame, PythonRun};
+use pyst_snapshot::{Address, Range};
 
 mod objects;
 mod thrown;
@@ -73,6 +73,19 @@ impl<'a> Frames<'a> {
             frame_words: 0,
             left: FRAMES_IN_ALL,
         }
+    }
+
+    /// Where the frames of the thread whose state has these bytes are most likely to be.
+    pub(crate) fn expected(&self, thread: &[u8]) -> impl Iterator<Item = Range> {
+        let offsets = &self.layout.offsets;
+        let frame = offsets.frame_locals.get().unwrap_or(0);
+        let led_to = [
+            (offsets.thread_cframe, offsets.cframe_size.get().unwrap_or(0)),
+            (offsets.thread_current_frame, frame),
+            (offsets.thread_frame, frame),
+        ];
+        let led_to = led_to.map(|(field, length)| Range::sized(field.address(thread)?, length.min(WORDS_OF_A_FRAME)));
+        led_to.into_iter().flatten().chain(self.chunks.newest(thread))
     }
 
     /// The frames of the thread whose state lies at `address` and has these bytes.

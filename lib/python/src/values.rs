@@ -96,6 +96,8 @@ pub(crate) struct Values<'a> {
     objects: Objects,
     reader: Reader<'a>,
     types: Types,
+    /// The names that were met.
+    names: RefCell<HashMap<Address, String>>,
     /// How many bytes a character of `unicode` has, Python 2.
     width: Option<u64>,
     /// What exceptions of the classes that were met say.
@@ -115,7 +117,16 @@ impl<'a> Values<'a> {
     pub(crate) fn new(layout: &'a Layout, memory: &'a dyn Memory, limit: u64) -> Option<Values<'a>> {
         let objects = layout.objects?;
         let reader = Reader::new(memory, limit);
-        Some(Values { layout, objects, reader, types: Types::default(), width: None, said: RefCell::default() })
+        let types = Types::default();
+        Some(Values {
+            layout,
+            objects,
+            reader,
+            types,
+            names: RefCell::default(),
+            width: None,
+            said: RefCell::default(),
+        })
     }
 
     /// Learns from an interpreter of Python 2 how it was built.

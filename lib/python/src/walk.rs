@@ -26,6 +26,9 @@ pub(crate) const INTERPRETERS: usize = 4096;
 /// How many thread states the interpreters may have in all.
 pub(crate) const STATES: usize = 131_072;
 
+/// How many thread states are read before their frames are.
+const STATES_AT_ONCE: usize = 256;
+
 /// The code of the one diagnostic of a walk that could not even start.
 pub(crate) const VERSION_UNKNOWN: &str = "python-version-unknown";
 
@@ -232,26 +235,43 @@ impl Walk<'_> {
 
     fn states(&mut self, interpreter: u32, address: Address, head: Address) {
         let mut cycles = Cycles::default();
-        let mut bytes = Vec::new();
         let mut next = head;
         while !next.is_null() {
-            let lost = |what: String| {
-                let message = format!("The Python thread state at {next} and those after it are lost: {what}.");
-                Diagnostic::new(Severity::LOSS, "python-states-lost", message)
+            let mut met: Vec<(Address, Vec<u8>)> = Vec::new();
+            let problem = loop {
+                if next.is_null() || met.len() >= STATES_AT_ONCE {
+                    break None;
+                }
+                if self.states.len() + met.len() >= STATES || cycles.found_at(next) {
+                    break Some("the list does not end".to_owned());
+                }
+                match self.read_state_of(address, next) {
+                    Ok(bytes) => {
+                        let after = self.layout.offsets.thread_next.address(&bytes).unwrap_or_default();
+                        met.push((std::mem::replace(&mut next, after), bytes));
+                    }
+                    Err(problem) => break Some(problem),
+                }
             };
-            if self.states.len() >= STATES || cycles.found_at(next) {
-                return self.say(lost("the list does not end".to_owned()));
+            met.retain(|(state, _)| self.only.is_none_or(|only| only.contains(state)));
+            self.memory.expect(met.iter().flat_map(|(_, bytes)| self.frames.expected(bytes)).collect());
+            for (state, bytes) in met {
+                self.state(interpreter, state, &bytes);
             }
-            if let Err(error) = read_state(self.layout, next, self.memory, &mut bytes) {
-                return self.say(lost(error.to_string()));
+            if let Some(problem) = problem {
+                let message = format!("The Python thread state at {next} and those after it are lost: {problem}.");
+                return self.say(Diagnostic::new(Severity::LOSS, "python-states-lost", message));
             }
-            if self.layout.offsets.thread_interpreter.address(&bytes) != Some(address) {
-                return self.say(lost(format!("it does not belong to the interpreter at {address}")));
-            }
-            if self.only.is_none_or(|only| only.contains(&next)) {
-                self.state(interpreter, next, &bytes);
-            }
-            next = self.layout.offsets.thread_next.address(&bytes).unwrap_or_default();
+        }
+    }
+
+    /// The bytes of a thread state of the interpreter at `interpreter`.
+    fn read_state_of(&self, interpreter: Address, state: Address) -> Result<Vec<u8>, String> {
+        let mut bytes = Vec::new();
+        read_state(self.layout, state, self.memory, &mut bytes).map_err(|error| error.to_string())?;
+        match self.layout.offsets.thread_interpreter.address(&bytes) {
+            Some(its) if its == interpreter => Ok(bytes),
+            _ => Err(format!("it does not belong to the interpreter at {interpreter}")),
         }
     }
 

@@ -11,7 +11,7 @@ use super::refusal;
 use super::rehearsal::{self, Rehearsal, widen};
 use super::sleepers::{Bedroom, Sleeper};
 use super::stack::{MAX_STACK, own_stacks};
-use super::tasks::{Seen, Tasks};
+use super::tasks::{Seen, Sight, Tasks};
 use super::waits::Before;
 use crate::Options;
 use crate::error::CaptureError;
@@ -73,9 +73,9 @@ pub(crate) fn look(pid: u32, options: &Options) -> Result<Look, CaptureError> {
         return Err(CaptureError::KernelThread { pid });
     }
     let tasks = Tasks::of(&leader, &status.namespace_pids).map_err(|error| refusal::of(pid, &error))?;
-    let seen: Vec<Seen> = tasks.tids().into_iter().filter_map(|tid| tasks.see(tid)).collect();
-    let threads: Vec<Thread> = seen.iter().map(|seen| seen.thread.clone()).collect();
-    let living = living(pid, &threads).ok_or(CaptureError::Zombie { pid, parent: stat.ppid })?;
+    let mut sight = Sight::begin(tasks);
+    let living = if stat.is_zombie() { living(pid, sight.seen()) } else { Some(pid) };
+    let living = living.ok_or(CaptureError::Zombie { pid, parent: stat.ppid })?;
     let proc = Proc::of(living);
     check_architecture(pid, &proc)?;
 
@@ -92,9 +92,11 @@ pub(crate) fn look(pid: u32, options: &Options) -> Result<Look, CaptureError> {
     let runtime = crate::find_runtime(&loaded, &maps, &memory, options);
     memory.keep_long_reads();
 
+    let seen = sight.seen();
+    let threads: Vec<Thread> = seen.iter().map(|seen| seen.thread.clone()).collect();
     let bedroom = Bedroom::of(&memory, &maps, stat.start_stack);
     let is_stopped = !options.python_only && options.no_block.is_none();
-    let stacks = if !is_stopped { Vec::new() } else { look_at_stacks(bedroom, &seen, &memory) };
+    let stacks = if !is_stopped { Vec::new() } else { look_at_stacks(bedroom, seen, &memory) };
     let as_asleep = with_registers(&threads, &stacks);
     let recorder = Recorder::new(&memory);
     let walked = runtime.found.as_ref().map(|found| (found, pyst_python::walk(found, &as_asleep, &recorder)));
@@ -103,7 +105,7 @@ pub(crate) fn look(pid: u32, options: &Options) -> Result<Look, CaptureError> {
     let locals = python.map(|(found, python)| Locals::look(found, python, options.locals, &AtOnce(&memory)));
 
     let seen_by_walk = recorder.ranges();
-    let slack: Vec<Range> = python.map_or_else(Vec::new, |(_, python)| slack(python, &seen));
+    let slack: Vec<Range> = python.map_or_else(Vec::new, |(_, python)| slack(python, seen));
     let prediction = widen(seen_by_walk.iter().chain(&slack).copied().collect(), &maps);
     let mut led_to = RangeSet::new();
     if !stacks.is_empty() {
@@ -231,9 +233,9 @@ impl Look {
 
 /// A thread that lives: the leader if it does, for others come and go, and ids wrap around, so that the lowest may be the
 /// newest.
-fn living(pid: u32, threads: &[Thread]) -> Option<u32> {
+fn living(pid: u32, seen: &[Seen]) -> Option<u32> {
     let lives = |thread: &&Thread| !matches!(thread.state, Some(b'Z' | b'X'));
-    let living = threads.iter().filter(lives).map(|thread| thread.tid.0);
+    let living = seen.iter().map(|seen| &seen.thread).filter(lives).map(|thread| thread.tid.0);
     living.min_by_key(|tid| (*tid != pid, *tid))
 }
 
@@ -312,10 +314,15 @@ fn check_architecture(pid: u32, proc: &Proc) -> Result<(), CaptureError> {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use pyst_snapshot::payload::ThreadWait;
 
     #[test]
     fn the_leader_stands_for_the_process_while_it_lives() {
-        let thread = |tid, state| Thread { tid: Tid(tid), state: Some(state), ..Thread::default() };
+        let thread = |tid, state| Seen {
+            thread: Thread { tid: Tid(tid), state: Some(state), ..Thread::default() },
+            wait: ThreadWait::default(),
+            place: None,
+        };
         // Ids have wrapped around: a short-lived thread has a lower one than the leader.
         assert_eq!(living(900, &[thread(5, b'R'), thread(900, b'S'), thread(901, b'S')]), Some(900));
         assert_eq!(living(900, &[thread(5, b'X'), thread(7, b'R'), thread(900, b'Z')]), Some(7));

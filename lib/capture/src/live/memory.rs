@@ -6,7 +6,7 @@ use super::patience::{Patience, read_page};
 use super::procfs::Proc;
 use nix::sys::uio::{RemoteIoVec, process_vm_readv};
 use nix::unistd::Pid;
-use pyst_memory::{Memory, ReadError};
+use pyst_memory::{Memory, RangeSet, ReadError};
 use pyst_snapshot::payload::Map;
 use pyst_snapshot::{Address, Range};
 use std::cell::{Cell, RefCell};
@@ -189,6 +189,10 @@ impl Memory for LiveMemory {
     /// provide them.
     fn touched(&self, range: Range) -> Vec<Range> {
         self.pagemap.touched(range).into_iter().map(|pages| pages.intersect(range)).collect()
+    }
+
+    fn expect(&self, mut ranges: RangeSet) {
+        self.prefetch(ranges.merged());
     }
 }
 

@@ -11,9 +11,15 @@ use std::cell::RefCell;
 use std::fs::File;
 use std::io::Write;
 use std::os::fd::AsFd;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicUsize, Ordering};
+use std::thread::JoinHandle;
 
 /// The largest of the files that are read here is a few hundred bytes long.
 const BUFFER: usize = 16 << 10;
+
+/// For so many threads no other is started that looks at them.
+const FEW: usize = 24;
 
 /// `/proc/PID/task`
 pub(crate) struct Tasks {
@@ -21,6 +27,23 @@ pub(crate) struct Tasks {
     buffer: RefCell<Vec<u8>>,
     /// Whether a thread's id is the same in its own namespace as here.
     same_ids: bool,
+}
+
+/// All threads of a process as they are seen, by a thread of its own where there are many: to look at one takes some microseconds,
+/// and there is other work meanwhile.
+pub(crate) struct Sight {
+    tasks: Tasks,
+    work: Arc<Work>,
+    helper: Option<JoinHandle<Vec<(usize, Seen)>>>,
+    seen: Option<Vec<Seen>>,
+}
+
+/// The threads to look at.
+struct Work {
+    /// Ascending.
+    tids: Vec<u32>,
+    /// How many of them somebody looks at already, or has.
+    begun: AtomicUsize,
 }
 
 /// What is seen of a thread that runs.
@@ -75,6 +98,16 @@ impl Tasks {
         Some(Seen { thread, wait: ThreadWait { tid: Tid(tid), wait_channel, system_call }, place })
     }
 
+    /// Looks at threads that nobody else looks at, until there is none.
+    fn see_what_is_left(&self, work: &Work) -> Vec<(usize, Seen)> {
+        let mut seen = Vec::new();
+        loop {
+            let index = work.begun.fetch_add(1, Ordering::Relaxed);
+            let Some(tid) = work.tids.get(index) else { return seen };
+            seen.extend(self.see(*tid).map(|one| (index, one)));
+        }
+    }
+
     fn read<T>(&self, tid: u32, name: &str, parse: impl FnOnce(&[u8]) -> Option<T>) -> Option<T> {
         let mut path = [0; 32];
         let mut rest = path.as_mut_slice();
@@ -86,6 +119,32 @@ impl Tasks {
         // The kernel makes such a file whole with the first read.
         let length = nix::unistd::read(&file, &mut buffer).ok()?;
         parse(buffer.get(..length)?)
+    }
+}
+
+impl Sight {
+    /// Begins to look at all threads.
+    pub(crate) fn begin(tasks: Tasks) -> Sight {
+        let work = Arc::new(Work { tids: tasks.tids(), begun: AtomicUsize::new(0) });
+        let helper = (work.tids.len() > FEW).then(|| {
+            let (directory, same_ids) = (tasks.directory.try_clone().ok()?, tasks.same_ids);
+            let (tasks, work) =
+                (Tasks { directory, same_ids, buffer: RefCell::new(vec![0; BUFFER]) }, Arc::clone(&work));
+            let look = move || tasks.see_what_is_left(&work);
+            std::thread::Builder::new().name("sight".to_owned()).spawn(look).ok()
+        });
+        Sight { tasks, work, helper: helper.flatten(), seen: None }
+    }
+
+    /// What is seen of the threads, ascending; those that have exited meanwhile are not among them.
+    pub(crate) fn seen(&mut self) -> &[Seen] {
+        let Sight { tasks, work, helper, seen } = self;
+        seen.get_or_insert_with(|| {
+            let mut all = tasks.see_what_is_left(work);
+            all.extend(helper.take().and_then(|helper| helper.join().ok()).unwrap_or_default());
+            all.sort_unstable_by_key(|(index, _)| *index);
+            all.into_iter().map(|(_, one)| one).collect()
+        })
     }
 }
 
@@ -135,5 +194,29 @@ mod tests {
         drop(go);
         sleeper.unwrap().join().unwrap();
         assert!(tasks.see(u32::MAX).is_none());
+    }
+
+    #[test]
+    fn many_threads_are_seen_once_each_and_in_their_order() {
+        let (go, may_go) = std::sync::mpsc::channel::<()>();
+        let may_go = Arc::new(std::sync::Mutex::new(may_go));
+        let (started, tids) = std::sync::mpsc::channel();
+        let threads: Vec<JoinHandle<()>> = (0..4 * FEW)
+            .map(|_| {
+                let (started, may_go) = (started.clone(), Arc::clone(&may_go));
+                std::thread::spawn(move || {
+                    started.send(nix::unistd::gettid().as_raw().cast_unsigned()).unwrap();
+                    let _ = may_go.lock().map(|may_go| may_go.recv());
+                })
+            })
+            .collect();
+        let tids: Vec<u32> = tids.iter().take(threads.len()).collect();
+        let this = Proc::of(std::process::id());
+        let mut sight = Sight::begin(Tasks::of(&this, &[std::process::id()]).unwrap());
+        let seen: Vec<u32> = sight.seen().iter().map(|seen| seen.thread.tid.0).collect();
+        assert!(sight.seen().len() == seen.len() && seen.is_sorted_by(|one, next| one < next), "{seen:?}");
+        assert!(tids.iter().all(|tid| seen.contains(tid)), "{tids:?} {seen:?}");
+        drop(go);
+        threads.into_iter().for_each(|thread| thread.join().unwrap());
     }
 }

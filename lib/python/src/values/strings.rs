@@ -15,6 +15,9 @@ const SHOWN: u64 = 200;
 /// The longest name that is shown.
 const NAME: u64 = 200;
 
+/// How many names are kept: those of attributes come again with every instance.
+const NAMES: usize = 4096;
+
 impl Values<'_> {
     pub(crate) fn string(&self, object: &Object) -> Result<Pieces, Lack> {
         let (points, length) = self.points(object, SHOWN)?;
@@ -104,6 +107,18 @@ impl Values<'_> {
 
     /// The string at `address` as a name: not quoted, nothing in it that drives a terminal.
     pub(crate) fn name(&self, address: Address) -> Result<String, Lack> {
+        if let Some(known) = self.names.borrow().get(&address) {
+            return Ok(known.clone());
+        }
+        let name = self.read_name(address)?;
+        let mut names = self.names.borrow_mut();
+        if names.len() < NAMES {
+            names.insert(address, name.clone());
+        }
+        Ok(name)
+    }
+
+    fn read_name(&self, address: Address) -> Result<String, Lack> {
         let object = self.object(address)?;
         let points: Vec<u32> = match (object.its_type.family, self.layout.semantics.names) {
             (Family::Text, Names::Text) => {
@@ -119,6 +134,10 @@ impl Values<'_> {
             }
             _ => return Err(Lack::Invalid),
         };
+        let is_plain = |point: &u32| matches!(point, 0x20..=0x7e);
+        if points.iter().all(is_plain) {
+            return Ok(points.into_iter().filter_map(char::from_u32).collect());
+        }
         // Python's way to have bytes that are no UTF-8 in a name: lone surrogates.
         let spelled = |text: String, point: u32| match char::from_u32(point) {
             Some(character) => text + character.encode_utf8(&mut [0; 4]),
