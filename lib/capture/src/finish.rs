@@ -13,7 +13,7 @@ use pyst_elf::{
     WithoutCalls,
 };
 use pyst_kernel::Call;
-use pyst_memory::{Image, Memory, Recorder};
+use pyst_memory::{Memory, Recorder};
 use pyst_native::Evidence;
 use pyst_snapshot::payload::{
     Arch, Blocking, Capture, Diagnostic, Diagnostics, Map, Maps, Module, Modules, Native, NativeStack, OpenFile,
@@ -119,8 +119,8 @@ pub(crate) fn finish(facts: Facts<'_>, options: &Options) -> Result<Snapshot, Ca
 
     let waits = wait_for(waits, &threads, capture.arch, open_files, &recorder);
 
-    let image = recorder.into_image();
-    let maps = Maps { maps: recorded_maps(maps, &image, &mappings) };
+    let memory = recorder.into_sections()?;
+    let maps = Maps { maps: recorded_maps(maps, &memory.read, &mappings) };
     let complete = diagnostics.iter().all(|diagnostic| diagnostic.severity < Severity::LOSS);
     let mut snapshot = Snapshot::default();
     snapshot.append(&Capture { complete, ..capture })?;
@@ -135,9 +135,7 @@ pub(crate) fn finish(facts: Facts<'_>, options: &Options) -> Result<Snapshot, Ca
     if let Some(source) = source {
         snapshot.append(&source)?;
     }
-    for memory in image.into_payload().split() {
-        snapshot.append(&memory)?;
-    }
+    snapshot.sections.extend(memory.sections);
     if waits != Waits::default() {
         snapshot.append(&waits)?;
     }
@@ -374,15 +372,11 @@ fn diagnose_stacks(threads: &Threads, native: &Native, blocking: Blocking, diagn
     }
 }
 
-/// Those of `maps` that hold a byte of `image`, and those that were asked about.
-fn recorded_maps(maps: &[Map], image: &Image<'_>, asked: &BTreeSet<Address>) -> Vec<Map> {
-    let segments: Vec<Range> = image
-        .segments()
-        .map(|(start, bytes)| Range { start, end: Address(start.0.saturating_add(bytes.len() as u64)) })
-        .collect();
+/// Those of `maps` that hold a byte that was `recorded`, and those that were asked about.
+fn recorded_maps(maps: &[Map], recorded: &[Range], asked: &BTreeSet<Address>) -> Vec<Map> {
     let holds_any = |map: &&Map| {
-        let first = segments.partition_point(|segment| segment.end <= map.range.start);
-        segments.get(first).is_some_and(|segment| segment.start < map.range.end)
+        let first = recorded.partition_point(|range| range.end <= map.range.start);
+        recorded.get(first).is_some_and(|range| range.start < map.range.end)
     };
     maps.iter().filter(|map| holds_any(map) || asked.contains(&map.range.start)).cloned().collect()
 }

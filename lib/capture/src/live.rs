@@ -10,6 +10,7 @@ mod locals;
 mod look;
 pub(crate) mod maps;
 mod memory;
+mod page;
 mod pagemap;
 mod patience;
 pub(crate) mod procfs;
@@ -30,13 +31,12 @@ use crate::finish::{self, Facts};
 use crate::modules::WithFiles;
 use crate::source::TargetPaths;
 use crate::{Options, nanoseconds, sys};
-use copy::Copy;
+use copy::{Copied, Copy};
 use look::Look;
 use nix::errno::Errno;
 use nix::sys::signal::{SigSet, SigmaskHow, Signal};
 use pagemap::Pagemap;
 use procfs::Proc;
-use pyst_memory::Image;
 use pyst_snapshot::payload::{
     Arch, Blocking, Capture, CaptureSource, Diagnostic, Process, Severity, Thread, ThreadReading, Verdicts, Waits,
 };
@@ -129,7 +129,7 @@ fn capture_here(pid: u32, options: &Options, steps: &Sender<Step>) -> Result<Sna
     let (mut look, taken) = look_and_take(pid, options, steps)?;
     look.renew_modules(&options.search);
     let _ = steps.send(Step::Finish);
-    let Taken { mut threads, image, captured_at, blocking, stopped, bytes, verdicts, .. } = taken;
+    let Taken { mut threads, memory, captured_at, blocking, stopped, bytes, verdicts, .. } = taken;
     let mut diagnostics = [taken.diagnostics, taken.interrupted].concat();
     diagnostics.extend(pages_out_of_reach(&look.out_of_reach));
     name_newcomers(&look, &mut threads);
@@ -151,7 +151,7 @@ fn capture_here(pid: u32, options: &Options, steps: &Sender<Step>) -> Result<Sna
         maps: &look.maps,
         loaded: &look.loaded,
         runtime: look.runtime,
-        memory: &image,
+        memory: &memory,
         paths,
         diagnostics,
         waits,
@@ -194,7 +194,7 @@ fn leader_first(pid: u32, threads: &[Thread]) -> Vec<Thread> {
 /// What was taken from the target.
 struct Taken {
     threads: Vec<Thread>,
-    image: Image<'static>,
+    memory: Copied,
     captured_at: SystemTime,
     blocking: Blocking,
     /// How long the target was stopped, in all.
@@ -213,8 +213,8 @@ struct Taken {
 fn expected_copy(look: &Look, stacks: bool) -> Copy {
     let is_awake = |thread: &&Thread| stacks && look.rehearsal.sleeper(thread.tid).is_none();
     let awake = look.threads.iter().filter(is_awake).count();
-    let expected = look.rehearsal.len() + EXPECTED_STACK * awake as u64;
-    Copy::expecting(look.living, expected).leaving_out(look.out_of_reach.clone())
+    Copy::expecting(look.living, &look.rehearsal.ranges, EXPECTED_STACK * awake as u64)
+        .leaving_out(look.out_of_reach.clone())
 }
 
 /// What is to be read of a target.
@@ -290,12 +290,12 @@ fn stop_once(pid: u32, look: &Look, options: &Options) -> Result<Taken, CaptureE
         let message = format!("{}: what was read by then is here, the rest is lost", CaptureError::Exited { pid });
         diagnostics.push(Diagnostic::new(Severity::LOSS, "process-exited", message));
     }
-    let image = copy.into_image();
-    let memory = WithFiles { memory: &image, maps: &look.maps, loaded: &look.loaded };
-    let interrupted = interrupted::diagnostics(&stopped.threads, &memory);
+    let memory = copy.into_copied();
+    let with_files = WithFiles { memory: &memory, maps: &look.maps, loaded: &look.loaded };
+    let interrupted = interrupted::diagnostics(&stopped.threads, &with_files);
     Ok(Taken {
         threads: stopped.threads,
-        image,
+        memory,
         captured_at: stopped.captured_at,
         blocking: Blocking::STOPPED,
         stopped: Some(stopped.stopped),
@@ -310,7 +310,7 @@ fn stop_once(pid: u32, look: &Look, options: &Options) -> Result<Taken, CaptureE
 /// Reads the target while it runs: because that was asked for, or because another process traces it, so that it can neither
 /// be stopped nor asked for registers.
 fn take_running(pid: u32, look: &Look, options: &Options, tracer: Option<u32>) -> Result<Taken, CaptureError> {
-    let Unstopped { threads, image, bytes, captured_at, verdicts, diagnostics: said, part_stop } =
+    let Unstopped { threads, memory, bytes, captured_at, verdicts, diagnostics: said, part_stop } =
         unstopped::read(look, options);
     if bytes == 0 && Proc::of(pid).stat().is_none_or(|stat| stat.is_zombie()) {
         return Err(CaptureError::Exited { pid });
@@ -322,7 +322,7 @@ fn take_running(pid: u32, look: &Look, options: &Options, tracer: Option<u32>) -
     diagnostics.extend(part_stop.into_iter().flat_map(|stop| stop.diagnostics));
     Ok(Taken {
         threads,
-        image,
+        memory,
         captured_at,
         blocking: if stopped.is_some() { Blocking::PARTLY_STOPPED } else { Blocking::NOT_STOPPED },
         stopped,

@@ -320,6 +320,10 @@ impl<M: Memory> Memory for WithFiles<'_, M> {
     fn touched(&self, range: Range) -> Vec<Range> {
         self.memory.touched(range)
     }
+
+    fn forget_below(&self, address: Address) {
+        self.memory.forget_below(address);
+    }
 }
 
 #[cfg(test)]

@@ -92,36 +92,6 @@ impl<'a> Image<'a> {
         }
     }
 
-    /// Forgets what it holds of these ranges.
-    pub fn leave_out(&mut self, mut holes: RangeSet) {
-        let holes = holes.merged();
-        let mut kept = Vec::with_capacity(self.segments.len());
-        for segment in std::mem::take(&mut self.segments) {
-            let end = segment.end();
-            let first = holes.partition_point(|hole| hole.end <= segment.start);
-            let mut met = holes.iter().skip(first).take_while(|hole| hole.start < end).peekable();
-            if met.peek().is_none() {
-                kept.push(segment);
-                continue;
-            }
-            let mut start = segment.start;
-            let mut keep = |start: Address, end: Address| {
-                let length = usize::try_from(end.0.saturating_sub(start.0)).unwrap_or(0);
-                let bytes = segment.get(start, length).unwrap_or_default();
-                if !bytes.is_empty() {
-                    kept.push(Segment { start, bytes: Cow::Owned(bytes.to_vec()) });
-                }
-            };
-            for hole in met {
-                keep(start, hole.start);
-                start = hole.end;
-            }
-            keep(start, end);
-        }
-        self.segments = kept;
-        self.last.set(0);
-    }
-
     /// Notes ranges that cannot be read.
     pub fn extend_unreadable(&mut self, ranges: impl IntoIterator<Item = Range>) {
         let mut set: RangeSet = self.unreadable.drain(..).chain(ranges).collect();
@@ -143,15 +113,6 @@ impl<'a> Image<'a> {
     #[must_use]
     pub fn is_empty(&self) -> bool {
         self.segments.is_empty()
-    }
-
-    /// The content as a `memory` payload, which may need [`MemoryPayload::split`].
-    #[must_use]
-    pub fn into_payload(self) -> MemoryPayload {
-        MemoryPayload {
-            read: self.segments.into_iter().map(|segment| (segment.start, segment.bytes.into_owned())).collect(),
-            unreadable: self.unreadable,
-        }
     }
 
     /// Appends what of `segment` lies above all that is held; all that is held starts at or below it.
@@ -247,17 +208,6 @@ mod tests {
         image.extend([(Address(100), vec![1, 2].into())]);
         image.extend([(Address(100), vec![9, 9, 3].into())]);
         assert_eq!(image.read_array::<3>(Address(100)), Ok([1, 2, 3]));
-    }
-
-    #[test]
-    fn what_is_left_out_was_never_recorded() {
-        let mut image = image();
-        let range = |start, end| Range { start: Address(start), end: Address(end) };
-        image.leave_out([range(90, 101), range(102, 103), range(105, 150), range(200, 201)].into_iter().collect());
-        let segments: Vec<_> = image.segments().map(|(start, bytes)| (start.0, bytes.to_vec())).collect();
-        assert_eq!(segments, [(101, vec![2]), (103, vec![4]), (104, vec![5])]);
-        assert!(matches!(image.read_array::<3>(Address(101)), Err(ReadError::NotRecorded(_))));
-        assert_eq!(image.read_array::<2>(Address(103)), Ok([4, 5]));
     }
 
     #[test]

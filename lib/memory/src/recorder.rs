@@ -3,7 +3,8 @@
 use crate::image::Image;
 use crate::ranges::RangeSet;
 use crate::seam::{Memory, ReadError};
-use pyst_snapshot::{Address, Range};
+use pyst_snapshot::payload::MemorySections;
+use pyst_snapshot::{Address, Range, WireError};
 use std::cell::RefCell;
 
 /// A memory that remembers which ranges were read from the one beneath, and which could not be.
@@ -28,6 +29,19 @@ impl<M: Memory> Recorder<M> {
     /// The ranges that were read so far, ascending and disjoint.
     pub fn ranges(&self) -> Vec<Range> {
         self.read.borrow_mut().merged().to_vec()
+    }
+
+    /// What was read, as the sections of a snapshot. `inner` must not have changed meanwhile: it is a copy, or a core file. Of
+    /// what has gone into them it is told that nobody needs it any more.
+    ///
+    /// # Errors
+    /// Something is too large for a section.
+    pub fn into_sections(self) -> Result<MemorySections, WireError> {
+        let (mut read, mut unreadable) = (self.read.into_inner(), self.unreadable.into_inner());
+        MemorySections::of(read.merged(), unreadable.merged(), |start, place| {
+            self.inner.forget_below(start);
+            self.inner.read(start, place).is_ok()
+        })
     }
 
     /// What was read, as an image of its own. `inner` must not have changed meanwhile: it is a copy, or a core file.

@@ -43,6 +43,9 @@ pub trait Memory {
     fn expect(&self, ranges: RangeSet) {
         let _ = ranges;
     }
+
+    /// Says that nothing below `address` is read any more, so that what holds bytes may let go of those.
+    fn forget_below(&self, _address: Address) {}
 }
 
 impl<M: Memory + ?Sized> Memory for &M {
@@ -56,6 +59,10 @@ impl<M: Memory + ?Sized> Memory for &M {
 
     fn expect(&self, ranges: RangeSet) {
         (**self).expect(ranges);
+    }
+
+    fn forget_below(&self, address: Address) {
+        (**self).forget_below(address);
     }
 }
 

@@ -269,7 +269,7 @@ mod tests {
         let seen = Seen { walked: seen.into_iter().collect(), settled: true, slack, ..Seen::default() };
         let rehearsal = Rehearsal::of(seen, &memory, &maps);
         let settled = |rehearsal: &Rehearsal| {
-            let copy = Copy::expecting(nix::unistd::getpid(), 0);
+            let copy = Copy::of(nix::unistd::getpid());
             copy.read_ranges(&rehearsal.ranges).unwrap();
             rehearsal.settled(&copy)
         };
@@ -301,7 +301,7 @@ mod tests {
         let rehearsal = Rehearsal::of(seen, &memory, &maps);
         bytes[5050] = 2;
         std::hint::black_box(&mut bytes);
-        let copy = Copy::expecting(nix::unistd::getpid(), 0);
+        let copy = Copy::of(nix::unistd::getpid());
         copy.read_ranges(&rehearsal.ranges).unwrap();
         assert_eq!(rehearsal.settled(&copy), Some(true));
         assert_eq!([7, 9, 11].map(|tid| rehearsal.is_stack_in(&copy, Tid(tid))), [true, false, false]);

@@ -22,16 +22,17 @@ mod values;
 
 use super::LIVE_ARCH;
 use super::careful::Pages;
-use super::copy::Copy;
+use super::copy::{Copied, Copy};
 use super::look::Look;
-use super::memory::{LiveMemory, PAGE};
+use super::memory::LiveMemory;
+use super::page::PAGE;
 use super::procfs::Proc;
 use super::stack::MAX_STACKS;
 use crate::{NoBlock, Options};
 use attempt::{Reading, Unit, attempt};
 use fallback::PartStop;
 use nix::unistd::Pid;
-use pyst_memory::{Image, Memory, Recorder};
+use pyst_memory::{Memory, Recorder};
 use pyst_python::States;
 use pyst_snapshot::payload::{Diagnostic, FoundRuntime, InterpreterV1, Map, Thread, ThreadWait, Verdicts};
 use pyst_snapshot::{Address, Range, Tid};
@@ -52,7 +53,7 @@ const STOPS: usize = 3;
 /// What was read of a process that ran.
 pub(super) struct Unstopped {
     pub(super) threads: Vec<Thread>,
-    pub(super) image: Image<'static>,
+    pub(super) memory: Copied,
     pub(super) bytes: u64,
     pub(super) captured_at: SystemTime,
     pub(super) verdicts: Verdicts,

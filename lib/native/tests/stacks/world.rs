@@ -119,9 +119,7 @@ impl World {
         snapshot.append(&Maps { maps }).unwrap();
         snapshot.append(&answers.unwind).unwrap();
         snapshot.append(&answers.symbols).unwrap();
-        for memory in recorder.into_image().into_payload().split() {
-            snapshot.append(&memory).unwrap();
-        }
+        snapshot.sections.extend(recorder.into_sections().unwrap().sections);
         let (offline, diagnostics) = unwind_from_snapshot(&snapshot, None);
         assert_eq!(offline, online.native);
         assert_eq!(diagnostics, online.diagnostics);

@@ -2,7 +2,7 @@ use super::*;
 use crate::fake::{Fake, tables};
 use crate::layout::Table;
 use pyst_memory::Recorder;
-use pyst_snapshot::payload::{CaptureOptionV1, Memory as MemoryPayload};
+use pyst_snapshot::payload::CaptureOptionV1;
 use pyst_snapshot::{Address, SectionKind};
 
 fn python_only() -> Capture {
@@ -28,7 +28,7 @@ fn recorded(change: impl Fn(&mut Fake)) -> (crate::Walked, Snapshot) {
     let mut snapshot = Snapshot::default();
     snapshot.append(&Capture::default()).unwrap();
     snapshot.append(&Runtime { found: Some(fake.found()), tried: Vec::new() }).unwrap();
-    snapshot.append::<MemoryPayload>(&recorder.into_image().into_payload()).unwrap();
+    snapshot.sections.extend(recorder.into_sections().unwrap().sections);
     (walked, snapshot)
 }
 

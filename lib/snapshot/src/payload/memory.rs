@@ -4,6 +4,10 @@
 //! `u32` state, `u32` reserved), and then the bytes of the ranges in state [`RangeState::READ`], one after the other. A
 //! snapshot may have any number of such sections, each at most [`MAX_MEMORY_SECTION`] long.
 
+mod sections;
+
+pub use sections::MemorySections;
+
 use super::{Payload, PayloadError};
 use crate::address::{Address, Range};
 use crate::code::open_enum;
@@ -39,35 +43,6 @@ pub struct Memory {
 }
 
 impl Memory {
-    /// Splits content that may be larger than a section into payloads of at most [`MAX_MEMORY_SECTION`] bytes.
-    #[must_use]
-    pub fn split(self) -> Vec<Memory> {
-        const CAPACITY: usize = MAX_MEMORY_SECTION - HEADER;
-        let mut sections = vec![Memory::default()];
-        let mut used = 0;
-        let mut place = |cost: usize, put: &mut dyn FnMut(&mut Memory)| {
-            if used + cost > CAPACITY {
-                sections.push(Memory::default());
-                used = 0;
-            }
-            used += cost;
-            if let Some(section) = sections.last_mut() {
-                put(section);
-            }
-        };
-        for range in self.unreadable {
-            place(ENTRY, &mut |section| section.unreadable.push(range));
-        }
-        for (start, bytes) in self.read {
-            let mut start = start;
-            for piece in bytes.chunks(CAPACITY - ENTRY) {
-                place(ENTRY + piece.len(), &mut |section| section.read.push((start, piece.to_vec())));
-                start = start.checked_add(piece.len() as u64).unwrap_or(start);
-            }
-        }
-        sections
-    }
-
     /// Reads a payload without copying its bytes: each range whose bytes are known with those, each other range without.
     /// Ranges in a state that this version does not know are left out.
     ///
@@ -104,28 +79,31 @@ impl Memory {
     }
 }
 
+/// The start of a payload: its header and its entries.
+fn table(read: impl ExactSizeIterator<Item = (Address, u64)>, unreadable: &[Range]) -> Result<Vec<u8>, WireError> {
+    let too_many = |_| WireError::TooLarge("memory: too many ranges".to_owned());
+    let count = u32::try_from(read.len().saturating_add(unreadable.len())).map_err(too_many)?;
+    let mut table = Vec::with_capacity(HEADER + ENTRY * count as usize);
+    table.extend(count.to_le_bytes());
+    table.extend([0; 4]);
+    let mut entry = |start: Address, length: u64, state: RangeState| {
+        table.extend(start.0.to_le_bytes());
+        table.extend(length.to_le_bytes());
+        table.extend(u32::from(state.0).to_le_bytes());
+        table.extend([0; 4]);
+    };
+    read.for_each(|(start, length)| entry(start, length, RangeState::READ));
+    unreadable.iter().for_each(|range| entry(range.start, range.len(), RangeState::UNREADABLE));
+    Ok(table)
+}
+
 impl Payload for Memory {
     const KIND: SectionKind = SectionKind::MEMORY;
     const VERSION: u16 = 1;
 
     fn encode(&self) -> Result<Vec<u8>, WireError> {
-        let too_many = |_| WireError::TooLarge("memory: too many ranges".to_owned());
-        let count = u32::try_from(self.read.len() + self.unreadable.len()).map_err(too_many)?;
-        let mut payload = Vec::with_capacity(HEADER + ENTRY * count as usize);
-        payload.extend(count.to_le_bytes());
-        payload.extend([0; 4]);
-        let mut entry = |start: Address, length: u64, state: RangeState| {
-            payload.extend(start.0.to_le_bytes());
-            payload.extend(length.to_le_bytes());
-            payload.extend(u32::from(state.0).to_le_bytes());
-            payload.extend([0; 4]);
-        };
-        for (start, bytes) in &self.read {
-            entry(*start, bytes.len() as u64, RangeState::READ);
-        }
-        for range in &self.unreadable {
-            entry(range.start, range.len(), RangeState::UNREADABLE);
-        }
+        let read = self.read.iter().map(|(start, bytes)| (*start, bytes.len() as u64));
+        let mut payload = table(read, &self.unreadable)?;
         for (_, bytes) in &self.read {
             payload.extend(bytes);
         }
@@ -154,26 +132,6 @@ impl Payload for Memory {
 #[cfg(test)]
 mod tests {
     use super::*;
-
-    #[test]
-    fn large_content_is_split_and_comes_back_whole() {
-        let long: Vec<u8> = (0..(MAX_MEMORY_SECTION * 2 + 5)).map(|i| (i % 251) as u8).collect();
-        let unreadable = vec![Range { start: Address(1), end: Address(9) }];
-        let memory =
-            Memory { read: vec![(Address(0x1000), long.clone()), (Address(0x9999_9999), vec![1, 2])], unreadable };
-        let sections = memory.clone().split();
-        assert!(sections.len() >= 3);
-        let mut whole: Vec<u8> = Vec::new();
-        for section in &sections {
-            let payload = section.encode().unwrap();
-            for (range, bytes) in Memory::parse(&payload).unwrap() {
-                if range.start.0 < 0x9999_9999 {
-                    whole.extend(bytes.unwrap_or_default());
-                }
-            }
-        }
-        assert_eq!(whole, long);
-    }
 
     #[test]
     fn counts_and_lengths_that_do_not_fit_are_errors() {

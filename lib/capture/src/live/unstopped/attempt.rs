@@ -12,20 +12,21 @@ use crate::live::LIVE_ARCH;
 use crate::live::careful::Careful;
 use crate::live::copy::Copy;
 use crate::live::leads::leads;
-use crate::live::memory::PAGE;
+use crate::live::page::PAGE;
 use crate::live::stack::{self, MAX_STACK, stack_at};
 use crate::registers::stack_pointer;
 use pyst_memory::{Memory, RangeSet, Recorder};
 use pyst_python::Alone;
 use pyst_snapshot::payload::{Python, PythonState, Thread};
 use pyst_snapshot::{Address, Range, Tid};
+use std::sync::Arc;
 
 /// How often what a thread changes is read again. Once leaves no impossible stack in a million that is sought; a thread that
 /// does the same all the time may show the same one twice, so it is once more.
 const READ_AGAIN: usize = 2;
 
-/// Bytes and where they were.
-pub(super) type Piece = (Range, Vec<u8>);
+/// Bytes and where they were; they may be held in several places.
+pub(super) type Piece = (Range, Arc<Vec<u8>>);
 pub(super) type Pieces = Vec<Piece>;
 
 /// A thread, or a thread state of which is not known which thread runs it, and what it is expected to read of it.
@@ -181,14 +182,14 @@ pub(super) fn held(memory: &dyn Memory, ranges: &[Range]) -> Pieces {
     let read = |range: &Range| {
         let mut bytes = vec![0; usize::try_from(range.len()).ok()?];
         memory.read(range.start, &mut bytes).ok()?;
-        Some((*range, bytes))
+        Some((*range, Arc::new(bytes)))
     };
     ranges.iter().filter_map(read).collect()
 }
 
 /// The same, without the pages that cannot be read: between two stacks of one mapping there is a guard that only reading finds.
 pub(super) fn held_pages(memory: &dyn Memory, ranges: &[Range]) -> Pieces {
-    let mut pieces = Pieces::new();
+    let mut pieces: Vec<(Range, Vec<u8>)> = Vec::new();
     for range in ranges {
         let mut at = range.start;
         while at < range.end {
@@ -206,14 +207,14 @@ pub(super) fn held_pages(memory: &dyn Memory, ranges: &[Range]) -> Pieces {
             at = end;
         }
     }
-    pieces
+    pieces.into_iter().map(|(range, bytes)| (range, Arc::new(bytes))).collect()
 }
 
 /// Whether these bytes are still there.
 fn is_still(target: &Target<'_>, pieces: &Pieces) -> bool {
     let ranges: Vec<Range> = pieces.iter().map(|(range, _)| *range).collect();
     let now = at_once::read(target.pid, &ranges);
-    now.is_some_and(|now| now.iter().eq(pieces.iter().flat_map(|(_, bytes)| bytes)))
+    now.is_some_and(|now| now.iter().eq(pieces.iter().flat_map(|(_, bytes)| bytes.iter())))
 }
 
 /// `ranges`, ascending and disjoint, without `holes`.

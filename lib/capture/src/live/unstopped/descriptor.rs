@@ -50,6 +50,7 @@ pub(super) fn own_part(stack: Stack, thread_pointer: Option<Address>) -> Range {
 #[allow(clippy::unwrap_used)]
 mod tests {
     use super::*;
+    use std::sync::Arc;
 
     #[test]
     fn this_threads_descriptor_is_where_its_pointer_points() {
@@ -63,7 +64,8 @@ mod tests {
             let maps = crate::live::maps::parse(&std::fs::read("/proc/self/maps").unwrap());
             let range = Range { start, end: crate::live::maps::find(&maps, start).unwrap().range.end };
             let bytes = super::super::at_once::read(nix::unistd::getpid(), &[range]).unwrap();
-            let found = find(&vec![(range, bytes.clone())], tid).unwrap();
+            let bytes = Arc::new(bytes);
+            let found = find(&vec![(range, Arc::clone(&bytes))], tid).unwrap();
             assert_eq!(find(&vec![(range, bytes)], tid + 1), None);
             found.0
         };

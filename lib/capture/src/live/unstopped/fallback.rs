@@ -58,13 +58,14 @@ pub(super) fn stop_the_rest(
     if threads.is_empty() {
         return None;
     }
-    let copy = Copy::expecting(target.pid, threads.len() as u64 * super::super::EXPECTED_STACK);
     let states: Vec<Address> = rest.iter().flat_map(|tried| tried.unit.states.iter().copied()).collect();
     let expected = rest.iter().flat_map(|tried| tried.unit.own.iter().chain(&tried.unit.shared).copied());
     let slack = |range: Range| Range { end: Address(range.end.0.saturating_add(SLACK)), ..range };
     let prediction = widen(expected.map(slack).collect(), target.maps);
     let of_locals = look.locals.iter().flat_map(|locals| locals.ranges());
     let mut all: RangeSet = prediction.iter().chain(of_locals).copied().collect();
+    let stacks = if target.stacks { threads.len() as u64 * super::super::EXPECTED_STACK } else { 0 };
+    let copy = Copy::expecting(target.pid, all.merged(), stacks);
     let rehearsal = Arc::new(Rehearsal::unseen(all.merged().to_vec()));
     let ask = Ask {
         prediction: Arc::new(prediction),

@@ -69,9 +69,9 @@ pub(super) fn put_together(
     let bytes = copy.bytes();
     let changed = changed_values(&tried, &copy);
     verdicts.locks_verified = process::Said::of(&walked) == before;
-    let mut image = copy.into_image();
-    image.leave_out(changed);
-    Unstopped { threads, image, bytes, captured_at, verdicts, diagnostics, part_stop: None }
+    let mut memory = copy.into_copied();
+    memory.leave_out(changed);
+    Unstopped { threads, memory, bytes, captured_at, verdicts, diagnostics, part_stop: None }
 }
 
 /// The words of values that did not stay the same, or that other threads had otherwise when they were read.
@@ -81,7 +81,7 @@ fn changed_values(tried: &[Tried], copy: &Copy) -> RangeSet {
     for (range, bytes) in verified().flat_map(|values| &values.pieces) {
         let mut held = vec![0; bytes.len()];
         match copy.read(range.start, &mut held) {
-            Ok(()) if held == *bytes => {}
+            Ok(()) if held == **bytes => {}
             Ok(()) => {
                 values::changed_words(range.start, bytes, &held).into_iter().for_each(|word| changed.insert(word))
             }

@@ -1,0 +1,179 @@
+//! A memory as sections: which ranges go into which, and their bytes, each read right into its place.
+//!
+//! A target may have more of it than is good to have twice. So the sections are made one after the other, and each byte is
+//! asked for once, the lowest first.
+
+use super::{ENTRY, HEADER, MAX_MEMORY_SECTION, Memory, table};
+use crate::address::{Address, Range};
+use crate::format::{SectionFlags, SectionKind};
+use crate::payload::Payload;
+use crate::snapshot::RawSection;
+use crate::wire::WireError;
+
+/// What a section holds beside its header.
+const CAPACITY: usize = MAX_MEMORY_SECTION - HEADER;
+
+/// `memory` sections of at most [`MAX_MEMORY_SECTION`] bytes each; at least one.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct MemorySections {
+    /// The sections.
+    pub sections: Vec<RawSection>,
+    /// The ranges whose bytes are in them, ascending and disjoint.
+    pub read: Vec<Range>,
+}
+
+/// What is to go into one section.
+#[derive(Default)]
+struct Content {
+    read: Vec<Range>,
+    unreadable: Vec<Range>,
+    used: usize,
+}
+
+impl MemorySections {
+    /// The bytes of `read`, as `fill` puts them into their place, and `unreadable`; both are ascending and disjoint. A range of
+    /// which `fill` says that there are no bytes is left out.
+    ///
+    /// # Errors
+    /// Something is too large for a section.
+    pub fn of(
+        read: &[Range],
+        unreadable: &[Range],
+        mut fill: impl FnMut(Address, &mut [u8]) -> bool,
+    ) -> Result<MemorySections, WireError> {
+        let mut all = MemorySections::default();
+        for content in distribute(read, unreadable) {
+            let payload = content.encode(&mut all.read, &mut fill)?;
+            let (kind, flags) = (SectionKind::MEMORY, SectionFlags::default());
+            all.sections.push(RawSection { kind, flags, version: Memory::VERSION, payload });
+        }
+        Ok(all)
+    }
+}
+
+/// Fills one section after the other.
+fn distribute(read: &[Range], unreadable: &[Range]) -> Vec<Content> {
+    let mut full = Vec::new();
+    let mut content = Content::default();
+    let mut room_for = |content: &mut Content, cost: usize| {
+        if content.used + cost > CAPACITY {
+            full.push(std::mem::take(content));
+        }
+        content.used += cost;
+    };
+    for range in unreadable {
+        room_for(&mut content, ENTRY);
+        content.unreadable.push(*range);
+    }
+    for range in read {
+        let mut start = range.start;
+        while start < range.end {
+            let length = range.end.0.saturating_sub(start.0).min((CAPACITY - ENTRY) as u64);
+            let end = Address(start.0.saturating_add(length));
+            room_for(&mut content, ENTRY + length as usize);
+            content.read.push(Range { start, end });
+            start = end;
+        }
+    }
+    full.push(content);
+    full
+}
+
+impl Content {
+    /// The payload. The ranges whose bytes are in it are added to `there`.
+    fn encode(
+        self,
+        there: &mut Vec<Range>,
+        fill: &mut impl FnMut(Address, &mut [u8]) -> bool,
+    ) -> Result<Vec<u8>, WireError> {
+        let entry = |range: &Range| (range.start, range.len());
+        let mut payload = table(self.read.iter().map(entry), &self.unreadable)?;
+        let head = payload.len();
+        payload.reserve_exact((HEADER + self.used).saturating_sub(head));
+        let first = there.len();
+        for range in &self.read {
+            let at = payload.len();
+            payload.resize(at + usize::try_from(range.len()).unwrap_or(0), 0);
+            if fill(range.start, payload.get_mut(at..).unwrap_or_default()) {
+                there.push(*range);
+            } else {
+                payload.truncate(at);
+            }
+        }
+        let there = there.get(first..).unwrap_or_default();
+        if there.len() < self.read.len() {
+            payload.splice(..head, table(there.iter().map(entry), &self.unreadable)?);
+        }
+        Ok(payload)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn range(start: u64, length: u64) -> Range {
+        Range::sized(Address(start), length).unwrap()
+    }
+
+    /// Some byte for each address.
+    fn byte(address: u64) -> u8 {
+        (address % 251) as u8
+    }
+
+    fn fill(start: Address, place: &mut [u8]) -> bool {
+        place.iter_mut().zip(start.0..).for_each(|(place, address)| *place = byte(address));
+        true
+    }
+
+    fn bytes_of(all: &MemorySections) -> Vec<(u64, u8)> {
+        let parsed = all.sections.iter().flat_map(|section| Memory::parse(&section.payload).unwrap());
+        let pieces = parsed.filter_map(|(range, bytes)| Some((range.start.0, bytes?)));
+        pieces.flat_map(|(start, bytes)| (start..).zip(bytes.iter().copied())).collect()
+    }
+
+    #[test]
+    fn large_content_is_split_and_comes_back_whole() {
+        let read = [range(0x1000, 2 * MAX_MEMORY_SECTION as u64 + 5), range(0x9999_9999, 2)];
+        let unreadable = [range(1, 8)];
+        let all = MemorySections::of(&read, &unreadable, fill).unwrap();
+        assert!(all.sections.len() >= 3);
+        assert!(all.sections.iter().all(|section| section.payload.len() <= MAX_MEMORY_SECTION));
+        let expected = read.iter().flat_map(|range| range.start.0..range.end.0).map(|at| (at, byte(at)));
+        assert!(expected.eq(bytes_of(&all)));
+        let first = Memory::parse(&all.sections[0].payload).unwrap();
+        assert!(first.contains(&(unreadable[0], None)));
+        assert_eq!(all.read.last(), read.last());
+    }
+
+    #[test]
+    fn each_byte_is_asked_for_once_and_in_order() {
+        let read = [range(0x1000, 10), range(0x2000, 2 * MAX_MEMORY_SECTION as u64), range(0x9999_9999, 2)];
+        let mut asked = 0;
+        let asked_before = |start: Address, place: &mut [u8]| {
+            assert!(start.0 >= asked);
+            asked = start.0 + place.len() as u64;
+            fill(start, place)
+        };
+        MemorySections::of(&read, &[], asked_before).unwrap();
+        assert_eq!(asked, read[2].end.0);
+    }
+
+    #[test]
+    fn a_range_without_bytes_is_left_out() {
+        let read = [range(0x1000, 10), range(0x2000, 20), range(0x3000, 30)];
+        let all =
+            MemorySections::of(&read, &[range(9, 1)], |start, place| start != read[1].start && fill(start, place));
+        let all = all.unwrap();
+        assert_eq!(all.read, [read[0], read[2]]);
+        let without = MemorySections::of(&all.read, &[range(9, 1)], fill).unwrap();
+        assert_eq!(all, without);
+    }
+
+    #[test]
+    fn of_nothing_there_is_a_section_that_says_so() {
+        let all = MemorySections::of(&[], &[], fill).unwrap();
+        assert_eq!(all.sections.len(), 1);
+        assert_eq!(Memory::parse(&all.sections[0].payload).unwrap(), []);
+    }
+}
