@@ -7,7 +7,7 @@ pub use args::{Args, Color, Format};
 use anyhow::Context;
 use pyst_cli::{Exit, Outcome, Output, OutputArgs, is_one_of_several, process_of_several, say, snapshots};
 use pyst_report::json::{self, Layout};
-use pyst_report::{Report, schema, text};
+use pyst_report::{Assembly, Sections, schema, text};
 use std::env;
 use std::ffi::OsStr;
 use std::io::{IsTerminal, Write, stdout};
@@ -31,8 +31,10 @@ pub fn run(args: &Args) -> anyhow::Result<Exit> {
     while let Some(snapshot) = snapshots.next() {
         // Where it says itself that others follow, those may not have been taken yet.
         let several = index > 0 || is_one_of_several(&snapshot) || snapshots.peek().is_some();
-        let report = Report::of_snapshot(&snapshot);
-        let diagnostics = report.wire_diagnostics();
+        let process = process_of_several(&snapshot);
+        let sections = Sections::of_snapshot(snapshot);
+        let report = Assembly::of_sections(&sections);
+        let diagnostics = report.head().wire_diagnostics();
         outcome.add(diagnostics.iter().map(|(_, diagnostic)| diagnostic));
         if args.format != Format::Text || report.has_content() {
             let options = text::Options {
@@ -46,18 +48,18 @@ pub fn run(args: &Args) -> anyhow::Result<Exit> {
             // A stream may go on for as long as its process lives.
             out.flush().context("cannot write the report")?;
         }
-        say(&diagnostics, process_of_several(&snapshot), args.verbose);
+        say(&diagnostics, process, args.verbose);
         index += 1;
     }
     out.finish()?;
     Ok(outcome.exit())
 }
 
-fn write(report: &Report, format: Format, options: &text::Options, out: &mut Output) -> std::io::Result<()> {
+fn write(report: &Assembly, format: Format, options: &text::Options, out: &mut Output) -> std::io::Result<()> {
     match format {
-        Format::Text => text::write(report, options, out),
-        Format::Json => json::write(report, Layout::Pretty, out),
-        Format::Jsonl => json::write(report, Layout::Line, out),
+        Format::Text => text::write_assembly(report, options, out),
+        Format::Json => json::write_assembly(report, Layout::Pretty, out),
+        Format::Jsonl => json::write_assembly(report, Layout::Line, out),
     }
 }
 

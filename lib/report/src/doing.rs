@@ -1,9 +1,9 @@
 //! What threads do with the GIL, and which of them collects garbage: what the interpreter's structures say, and where they
 //! do not, the interpreter's own functions on the native stacks.
 
-use crate::assemble::Problem;
 use crate::frames::Names;
 use crate::internal::Doing;
+use crate::threads::Problem;
 use pyst_snapshot::payload::{GilState, NativeStack, Python, PythonState};
 use std::collections::{BTreeMap, BTreeSet};
 

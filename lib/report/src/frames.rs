@@ -16,7 +16,8 @@ mod variables;
 /// What frames refer to by number or name, each string made once.
 pub(crate) struct Names<'a> {
     functions: Vec<Function>,
-    files: HashMap<&'a Text, Arc<str>>,
+    /// The source files of native frames, those of the stacks that were added.
+    files: HashMap<Text, Arc<str>>,
     modules: Vec<Module>,
     runtime_module: Option<u32>,
     codes: Vec<Code<'a>>,
@@ -24,8 +25,7 @@ pub(crate) struct Names<'a> {
     sources: HashMap<&'a Text, SourceFile>,
     /// By index of state and of frame; none where they were not asked for.
     variables: Option<HashMap<(u32, usize), &'a wire::FrameVariables>>,
-    /// How many names, paths and lines are cut.
-    pub(crate) cut: usize,
+    texts: Texts,
 }
 
 struct Function {
@@ -57,21 +57,15 @@ impl<'a> Names<'a> {
     pub(crate) fn of_sections(sections: &'a Sections) -> Names<'a> {
         let native = sections.native.as_ref();
         let python = sections.python.as_ref();
-        let calls = native.into_iter().flat_map(|native| &native.stacks);
-        let calls = calls.flat_map(|stack| &stack.frames).flat_map(|frame| &frame.calls);
         let found = sections.runtime.as_ref().and_then(|runtime| runtime.found.as_ref());
         let is_python_2 = found.is_some_and(|found| found.version_hex >> 24 == 2);
         let mut texts = Texts::default();
-        let mut files = HashMap::new();
-        for file in calls.filter_map(|call| call.file.as_ref()) {
-            files.entry(file).or_insert_with(|| texts.share(file.escaped()));
-        }
         let functions = native.into_iter().flat_map(|native| &native.functions);
         let codes = python.into_iter().flat_map(|python| &python.codes);
         let sources = sections.source.files.iter();
         Names {
             functions: functions.map(|function| Function::new(function, is_python_2, &mut texts)).collect(),
-            files,
+            files: HashMap::new(),
             modules: sections.modules.modules.iter().map(|module| Module::new(module, &mut texts)).collect(),
             runtime_module: found.and_then(|found| found.module),
             codes: codes.map(|code| Code::new(code, &mut texts)).collect(),
@@ -82,8 +76,22 @@ impl<'a> Names<'a> {
                 .collect(),
             sources: sources.map(|file| (&file.file, SourceFile::new(file, &mut texts))).collect(),
             variables: sections.variables.as_ref().map(variables::by_frame),
-            cut: texts.cut,
+            texts,
         }
+    }
+
+    /// Adds the source files of a native stack.
+    pub(crate) fn add_files(&mut self, stack: &wire::NativeStack) {
+        for file in stack.frames.iter().flat_map(|frame| &frame.calls).filter_map(|call| call.file.as_ref()) {
+            if !self.files.contains_key(file) {
+                self.files.insert(file.clone(), self.texts.share(file.escaped()));
+            }
+        }
+    }
+
+    /// How many names, paths and lines are cut.
+    pub(crate) fn cut(&self) -> usize {
+        self.texts.cut
     }
 
     /// The id of the interpreter with an index.

@@ -1,7 +1,8 @@
 //! JSON: one document a report, laid out for people or on one line. It may end up on a terminal as text does, so what would
 //! drive one is written as an escape, which JSON has for any character; readers of JSON see no difference.
 
-use crate::model::Report;
+use crate::assemble::Assembly;
+use crate::model::{Diagnostic, Process, Python, Report, SnapshotInfo};
 use pyst_snapshot::first_unsafe;
 use serde::Serialize;
 use serde_json::Serializer;
@@ -22,6 +23,38 @@ pub enum Layout {
 /// # Errors
 /// Those of `out`.
 pub fn write(report: &Report, layout: Layout, out: &mut impl Write) -> io::Result<()> {
+    write_any(report, layout, out)
+}
+
+/// Writes a report as its threads are made.
+///
+/// # Errors
+/// Those of `out`.
+pub fn write_assembly(assembly: &Assembly, layout: Layout, out: &mut impl Write) -> io::Result<()> {
+    let Report { schema, version, snapshot, process, python, threads: _, diagnostics, python_was_sought: _ } =
+        assembly.head();
+    let threads = assembly;
+    write_any(&Document { schema, version, snapshot, process, python, threads, diagnostics }, layout, out)
+}
+
+/// A [`Report`] whose threads are made one at a time.
+#[derive(Serialize)]
+struct Document<'a> {
+    schema: &'a str,
+    version: &'a u32,
+    snapshot: &'a SnapshotInfo,
+    process: &'a Option<Process>,
+    python: &'a Option<Python>,
+    #[serde(serialize_with = "threads_of")]
+    threads: &'a Assembly<'a>,
+    diagnostics: &'a [Diagnostic],
+}
+
+fn threads_of<S: serde::Serializer>(assembly: &Assembly, serializer: S) -> Result<S::Ok, S::Error> {
+    serializer.collect_seq(assembly.threads.iter())
+}
+
+fn write_any(report: &impl Serialize, layout: Layout, out: &mut impl Write) -> io::Result<()> {
     match layout {
         Layout::Pretty => serialize(report, PrettyFormatter::new(), out)?,
         Layout::Line => serialize(report, CompactFormatter, out)?,
@@ -29,7 +62,7 @@ pub fn write(report: &Report, layout: Layout, out: &mut impl Write) -> io::Resul
     writeln!(out)
 }
 
-fn serialize(report: &Report, layout: impl Formatter, out: &mut impl Write) -> serde_json::Result<()> {
+fn serialize(report: &impl Serialize, layout: impl Formatter, out: &mut impl Write) -> serde_json::Result<()> {
     report.serialize(&mut Serializer::with_formatter(out, Escaping(layout)))
 }
 

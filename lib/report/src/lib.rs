@@ -23,8 +23,11 @@ pub mod schema;
 mod sections;
 mod signals;
 pub mod text;
+mod threads;
 mod time;
 mod verdicts;
 pub mod words;
 
+pub use assemble::Assembly;
 pub use model::Report;
+pub use sections::Sections;

@@ -4,22 +4,22 @@ use crate::model::Diagnostic;
 use pyst_kernel::Call;
 use pyst_memory::Image;
 use pyst_snapshot::payload::{
-    self as wire, Capture, Diagnostics, Modules, Native, Process, Python, Runtime, Severity, Source, Stage, Thread,
-    ThreadWait, Threads, Variables, Verdicts, Waits,
+    self as wire, Capture, Diagnostics, Modules, PackedNative, Process, Python, Runtime, Severity, Source, Stage,
+    Thread, ThreadWait, Threads, Variables, Verdicts, Waits,
 };
-use pyst_snapshot::{Defect, Payload, PayloadError, Snapshot, Tid};
+use pyst_snapshot::{Defect, Payload, PayloadError, SectionKind, Snapshot, Tid};
 use std::collections::BTreeMap;
 
 /// The decoded sections, and what was wrong.
 #[derive(Debug, Default)]
-pub(crate) struct Sections {
+pub struct Sections {
     pub(crate) capture: Option<Capture>,
     pub(crate) process: Option<Process>,
     pub(crate) threads: Threads,
     pub(crate) modules: Modules,
     pub(crate) runtime: Option<Runtime>,
     pub(crate) source: Source,
-    pub(crate) native: Option<Native>,
+    pub(crate) native: Option<PackedNative>,
     pub(crate) python: Option<Python>,
     pub(crate) variables: Option<Variables>,
     pub(crate) waits: Waits,
@@ -27,12 +27,15 @@ pub(crate) struct Sections {
     /// The system calls that threads are in.
     pub(crate) calls: BTreeMap<Tid, Call>,
     pub(crate) diagnostics: Vec<Diagnostic>,
+    /// Whether some of it could not be read.
+    pub(crate) defective: bool,
 }
 
 impl Sections {
     /// Decodes what a report needs; when a defect forbids to show anything, only the diagnostics.
-    pub(crate) fn of_snapshot(snapshot: &Snapshot) -> Sections {
-        let mut sections = Sections::default();
+    #[must_use]
+    pub fn of_snapshot(mut snapshot: Snapshot) -> Sections {
+        let mut sections = Sections { defective: !snapshot.defects.is_empty(), ..Sections::default() };
         let items = snapshot.defect_diagnostics();
         sections.add_recorded(Diagnostics { stage: Stage::STREAM, items });
         for recorded in snapshot.all::<Diagnostics>() {
@@ -44,18 +47,23 @@ impl Sections {
         if snapshot.defects.iter().any(Defect::is_fatal) {
             return sections;
         }
+        let snapshot = &mut snapshot;
         sections.capture = sections.decode(snapshot);
-        sections.process = sections.decode(snapshot);
         sections.threads = sections.decode(snapshot).unwrap_or_default();
+        sections.waits = sections.decode(snapshot).unwrap_or_default();
+        sections.add_calls(snapshot);
+        // Most of a snapshot is memory, and then what the unwinder asked for.
+        const DONE: [SectionKind; 4] =
+            [SectionKind::MEMORY, SectionKind::UNWIND, SectionKind::SYMBOLS, SectionKind::CALLS];
+        snapshot.sections.retain(|section| !DONE.contains(&section.kind));
+        sections.process = sections.decode(snapshot);
         sections.modules = sections.decode(snapshot).unwrap_or_default();
         sections.runtime = sections.decode(snapshot);
         sections.source = sections.decode(snapshot).unwrap_or_default();
-        sections.native = sections.decode(snapshot);
+        sections.native = sections.take(snapshot, SectionKind::NATIVE, PackedNative::decode);
         sections.python = sections.decode(snapshot);
         sections.variables = sections.decode(snapshot);
-        sections.waits = sections.decode(snapshot).unwrap_or_default();
         sections.verdicts = sections.decode(snapshot);
-        sections.add_calls(snapshot);
         sections
     }
 
@@ -75,15 +83,24 @@ impl Sections {
     }
 
     /// Adds a diagnostic of this report.
-    pub(crate) fn note(&mut self, item: wire::Diagnostic) {
+    fn note(&mut self, item: wire::Diagnostic) {
         self.diagnostics.push(Diagnostic::new(Stage::FMT, item));
     }
 
-    fn decode<P: Payload>(&mut self, snapshot: &Snapshot) -> Option<P> {
-        snapshot.get().unwrap_or_else(|error| {
-            self.note_undecoded(&error);
-            None
-        })
+    fn decode<P: Payload>(&mut self, snapshot: &mut Snapshot) -> Option<P> {
+        self.take(snapshot, P::KIND, |version, payload| P::decode(version, &payload))
+    }
+
+    /// Decodes the first section of a kind. Its bytes go, for what they say may take as much room again.
+    fn take<P>(
+        &mut self,
+        snapshot: &mut Snapshot,
+        kind: SectionKind,
+        decode: impl FnOnce(u16, Vec<u8>) -> Result<P, PayloadError>,
+    ) -> Option<P> {
+        let section = snapshot.sections.iter_mut().find(|section| section.kind == kind)?;
+        let payload = std::mem::take(&mut section.payload);
+        decode(section.version, payload).map_err(|error| self.note_undecoded(&error)).ok()
     }
 
     fn add_recorded(&mut self, Diagnostics { stage, items }: Diagnostics) {

@@ -15,12 +15,14 @@ mod exception;
 mod paint;
 mod variables;
 
-use crate::assemble::ends_early;
+use crate::assemble::Assembly;
 use crate::kernel;
 use crate::model::{Frame, NativeFrame, PythonFrame, PythonState, Report, Thread};
+use crate::threads::ends_early;
 use paint::Paint;
 use pyst_snapshot::Safe;
 use pyst_snapshot::payload::{Attachment, FrameChainEnd, GilState, Severity};
+use std::borrow::Borrow;
 use std::collections::{BTreeMap, BTreeSet};
 use std::io::{self, Write};
 
@@ -44,10 +46,33 @@ pub struct Options {
 /// # Errors
 /// Those of `out`.
 pub fn write(report: &Report, options: &Options, out: &mut impl Write) -> io::Result<()> {
+    let several = interpreters_of(&report.threads).len() > 1;
+    write_threads(report, report.threads.iter(), several, options, out)
+}
+
+/// Writes a report as its threads are made.
+///
+/// # Errors
+/// Those of `out`.
+pub fn write_assembly(assembly: &Assembly, options: &Options, out: &mut impl Write) -> io::Result<()> {
+    let several = assembly.threads.interpreters().len() > 1;
+    write_threads(assembly.head(), assembly.threads.iter(), several, options, out)
+}
+
+/// Writes a report, of which these are the threads. `several` tells whether there are Python frames of several interpreters.
+fn write_threads(
+    report: &Report,
+    threads: impl Iterator<Item = impl Borrow<Thread>>,
+    several: bool,
+    options: &Options,
+    out: &mut impl Write,
+) -> io::Result<()> {
+    let mut threads = threads.peekable();
+    let has_threads = threads.peek().is_some();
     let paint = Paint { color: options.color };
     write_separator(report, options, &paint, out)?;
     core::write(report, &paint, out)?;
-    if options.snapshot.is_some() && report.threads.is_empty() {
+    if options.snapshot.is_some() && !has_threads {
         write_failure(report, out)?;
     }
     if report.python.is_none() && report.python_was_sought {
@@ -56,15 +81,21 @@ pub fn write(report: &Report, options: &Options, out: &mut impl Write) -> io::Re
     if report.python.as_ref().is_some_and(|python| python.interpreters.is_none()) {
         writeln!(out, "This snapshot has no Python frames yet: pyst-py adds them.\n")?;
     }
-    let shown: Vec<&Thread> = report.threads.iter().filter(|thread| is_shown(report, thread, options)).collect();
-    let writer = Writer { options, paint: &paint, blocks: frames_of_several_interpreters(&shown) };
-    for (index, thread) in shown.iter().enumerate() {
-        if index > 0 {
+    let writer = Writer { options, paint: &paint, blocks: several };
+    let mut shows_any = false;
+    for thread in threads {
+        let thread = thread.borrow();
+        // One with Python frames is shown always.
+        if !is_shown(report, thread, options) {
+            continue;
+        }
+        if shows_any {
             writeln!(out)?;
         }
+        shows_any = true;
         writer.write_thread(thread, out)?;
     }
-    if shown.is_empty() && !report.threads.is_empty() {
+    if has_threads && !shows_any {
         writeln!(out, "No thread runs Python code; --all-threads shows those that do not.")?;
     }
     Ok(())
@@ -99,15 +130,13 @@ fn is_shown(report: &Report, thread: &Thread, options: &Options) -> bool {
     options.all_threads || !walked || thread.crashed || is_pythons || has_python_frames || lost_frames
 }
 
-fn frames_of_several_interpreters(threads: &[&Thread]) -> bool {
+fn interpreters_of(threads: &[Thread]) -> BTreeSet<Option<i64>> {
     let frames = threads.iter().flat_map(|thread| &thread.frames);
-    let interpreters: BTreeSet<Option<i64>> = frames
-        .filter_map(|frame| match frame {
-            Frame::Python(frame) => Some(frame.interpreter_id),
-            Frame::Native(_) => None,
-        })
-        .collect();
-    interpreters.len() > 1
+    let interpreter = |frame: &Frame| match frame {
+        Frame::Python(frame) => Some(frame.interpreter_id),
+        Frame::Native(_) => None,
+    };
+    frames.filter_map(interpreter).collect()
 }
 
 struct Writer<'a> {

@@ -32,10 +32,14 @@ pub(crate) fn encode<T: Serialize>(value: &T) -> Result<Vec<u8>, WireError> {
     Ok(bytes)
 }
 
-pub(crate) fn decode<T: DeserializeOwned>(bytes: &[u8]) -> Result<T, WireError> {
+/// The value that `bytes` start with, and how many it takes.
+pub(crate) fn decode_start<T: DeserializeOwned>(bytes: &[u8]) -> Result<(T, usize), WireError> {
     let config = bincode::config::legacy().with_limit::<LIMIT>();
-    let (value, used) =
-        bincode::serde::decode_from_slice(bytes, config).map_err(|error| WireError::Malformed(error.to_string()))?;
+    bincode::serde::decode_from_slice(bytes, config).map_err(|error| WireError::Malformed(error.to_string()))
+}
+
+pub(crate) fn decode<T: DeserializeOwned>(bytes: &[u8]) -> Result<T, WireError> {
+    let (value, used) = decode_start(bytes)?;
     match bytes.len().saturating_sub(used) {
         0 => Ok(value),
         left => Err(WireError::Trailing(left)),

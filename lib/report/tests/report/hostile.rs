@@ -3,7 +3,7 @@
 use crate::build::{Sections, core, living};
 use pyst_report::json::{self, Layout};
 use pyst_report::text::{self, Options};
-use pyst_report::{Report, schema};
+use pyst_report::{Assembly, Report, schema};
 use pyst_snapshot::payload::*;
 use pyst_snapshot::{Address, Bytes, Ident, Snapshot, Text, Tid};
 
@@ -218,6 +218,10 @@ fn no_damage_stops_a_report_or_gets_through_to_the_terminal() {
         check_text(&report, &mut random);
         let mut out = Vec::new();
         json::write(&report, Layout::Line, &mut out).unwrap();
+        let decoded = pyst_report::Sections::of_snapshot(snapshot);
+        let mut one_by_one = Vec::new();
+        json::write_assembly(&Assembly::of_sections(&decoded), Layout::Line, &mut one_by_one).unwrap();
+        assert_eq!(out, one_by_one, "case {case}");
         let value = serde_json::from_slice(&out).unwrap();
         let error = schema.iter_errors(&value).next().map(|error| error.to_string());
         assert_eq!(error, None, "case {case}");

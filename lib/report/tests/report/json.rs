@@ -1,14 +1,21 @@
 //! JSON output, and its schema.
 
 use crate::build::{Sections, core, living};
-use pyst_report::Report;
 use pyst_report::json::{self, Layout};
 use pyst_report::schema;
+use pyst_report::{Assembly, Report};
 use pyst_snapshot::payload::*;
 use pyst_snapshot::{Address, Bytes, Snapshot, Text, Tid};
 use serde_json::{Value, json};
 
 pub(crate) fn value(snapshot: &Snapshot) -> Value {
+    let sections = pyst_report::Sections::of_snapshot(snapshot.clone());
+    for layout in [Layout::Pretty, Layout::Line] {
+        let (mut out, mut one_by_one) = (Vec::new(), Vec::new());
+        json::write(&Report::of_snapshot(snapshot), layout, &mut out).unwrap();
+        json::write_assembly(&Assembly::of_sections(&sections), layout, &mut one_by_one).unwrap();
+        assert_eq!(out, one_by_one);
+    }
     let mut out = Vec::new();
     json::write(&Report::of_snapshot(snapshot), Layout::Line, &mut out).unwrap();
     assert_eq!(out.iter().filter(|byte| **byte == b'\n').count(), 1);

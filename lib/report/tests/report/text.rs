@@ -1,14 +1,17 @@
 //! Text output, against what PyStack's format asks for.
 
 use crate::build::{Sections, core, ident, living};
-use pyst_report::Report;
 use pyst_report::text::{self, Options};
+use pyst_report::{Assembly, Report};
 use pyst_snapshot::payload::*;
 use pyst_snapshot::{Address, Ident, Text, Tid};
 
 fn show(sections: &Sections, options: &Options) -> String {
-    let mut out = Vec::new();
+    let (mut out, mut one_by_one) = (Vec::new(), Vec::new());
     text::write(&Report::of_snapshot(&sections.snapshot()), options, &mut out).unwrap();
+    let decoded = pyst_report::Sections::of_snapshot(sections.snapshot());
+    text::write_assembly(&Assembly::of_sections(&decoded), options, &mut one_by_one).unwrap();
+    assert_eq!(out, one_by_one);
     String::from_utf8(out).unwrap()
 }
 

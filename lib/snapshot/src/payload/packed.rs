@@ -1,0 +1,129 @@
+//! `native`, decoded a stack at a time: the stacks of thousands of threads take several times the room of their bytes.
+
+use super::{Native, NativeFunctionV1, NativeStack, Payload, PayloadError, newer_version};
+use crate::address::Tid;
+use crate::wire::{WireError, decode_start};
+use std::ops::Range;
+
+/// A `native` payload that is known to decode.
+#[derive(Debug, Default)]
+pub struct PackedNative {
+    /// Functions, named by index in calls.
+    pub functions: Vec<NativeFunctionV1>,
+    payload: Vec<u8>,
+    stacks: Vec<(Tid, Range<usize>)>,
+}
+
+impl PackedNative {
+    /// Looks through the payload of a section.
+    ///
+    /// # Errors
+    /// Those of [`Native::decode`].
+    pub fn decode(version: u16, payload: Vec<u8>) -> Result<PackedNative, PayloadError> {
+        match version {
+            1 => {
+                let malformed = |source| PayloadError::Malformed { kind: Native::KIND, source };
+                let (functions, stacks) = split(&payload).map_err(malformed)?;
+                Ok(PackedNative { functions, payload, stacks })
+            }
+            found => Err(newer_version::<Native>(found)),
+        }
+    }
+
+    /// The thread of each stack.
+    pub fn tids(&self) -> impl Iterator<Item = Tid> {
+        self.stacks.iter().map(|(tid, _)| *tid)
+    }
+
+    /// The stack with an index, an empty one where there is none.
+    #[must_use]
+    pub fn stack(&self, index: usize) -> NativeStack {
+        let bytes = self.stacks.get(index).and_then(|(_, range)| self.payload.get(range.clone()));
+        let stack = bytes.and_then(|bytes| decode_start(bytes).ok());
+        stack.map(|(stack, _)| stack).unwrap_or_default()
+    }
+
+    /// Each stack in turn.
+    pub fn stacks(&self) -> impl Iterator<Item = NativeStack> {
+        (0..self.stacks.len()).map(|index| self.stack(index))
+    }
+}
+
+type Parts = (Vec<NativeFunctionV1>, Vec<(Tid, Range<usize>)>);
+
+/// The functions, and where each stack is. Both are lists: a count, and that many of them.
+fn split(payload: &[u8]) -> Result<Parts, WireError> {
+    let mut at = 0usize;
+    let rest = |at: usize| payload.get(at..).unwrap_or_default();
+    let (functions, length) = decode_start(payload)?;
+    at += length;
+    let (count, length) = decode_start::<u64>(rest(at))?;
+    at += length;
+    let mut stacks = Vec::new();
+    for _ in 0..count {
+        let (stack, length) = decode_start::<NativeStack>(rest(at))?;
+        stacks.push((stack.tid, at..at + length));
+        at += length;
+    }
+    match payload.len() - at {
+        0 => Ok((functions, stacks)),
+        left => Err(WireError::Trailing(left)),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::address::Address;
+    use crate::payload::{NativeCallV1, NativeFrame, RegisterV1, StackEnd};
+
+    fn native() -> Native {
+        let call = NativeCallV1 { function: 1, file: Some("a.c".into()), line: Some(7), inlined: true };
+        let frame = |pc| NativeFrame {
+            pc: Address(pc),
+            cfa: Some(Address(9)),
+            registers: vec![RegisterV1 { number: 3, value: 4 }],
+            calls: vec![call.clone(), NativeCallV1::default()],
+            ..NativeFrame::default()
+        };
+        let stack = |tid, frames: &[u64]| NativeStack {
+            tid: Tid(tid),
+            frames: frames.iter().copied().map(frame).collect(),
+            end: StackEnd::COMPLETE,
+        };
+        let function = NativeFunctionV1 { function: "f".into(), raw_symbol: "_f".into() };
+        let functions = vec![function, NativeFunctionV1::default()];
+        Native { functions, stacks: vec![stack(5, &[1, 2]), stack(3, &[]), stack(9, &[8])] }
+    }
+
+    #[test]
+    fn stacks_come_out_as_they_do_all_at_once() {
+        for native in [native(), Native::default()] {
+            let packed = PackedNative::decode(1, native.encode().unwrap()).unwrap();
+            assert_eq!(packed.functions, native.functions);
+            assert_eq!(packed.stacks().collect::<Vec<_>>(), native.stacks);
+            assert!(packed.tids().eq(native.stacks.iter().map(|stack| stack.tid)));
+            assert_eq!(packed.stack(native.stacks.len()), NativeStack::default());
+        }
+    }
+
+    #[test]
+    fn what_does_not_decode_at_once_does_not_in_parts() {
+        let payload = native().encode().unwrap();
+        let message = |error: PayloadError| error.to_string();
+        for end in 0..payload.len() {
+            let part = &payload[..end];
+            let both = (Native::decode(1, part).unwrap_err(), PackedNative::decode(1, part.to_vec()).unwrap_err());
+            assert!(matches!(both, (PayloadError::Malformed { .. }, PayloadError::Malformed { .. })), "{both:?}");
+        }
+        let longer = [&payload[..], &[0]].concat();
+        let expected = message(Native::decode(1, &longer).unwrap_err());
+        assert_eq!(message(PackedNative::decode(1, longer).unwrap_err()), expected);
+        let expected = message(Native::decode(2, &payload).unwrap_err());
+        assert_eq!(message(PackedNative::decode(2, payload.clone()).unwrap_err()), expected);
+        let mut endless = payload;
+        let functions = Native { stacks: vec![], ..native() }.encode().unwrap();
+        endless[functions.len() - 8..functions.len()].fill(0xff);
+        assert!(PackedNative::decode(1, endless).is_err());
+    }
+}
