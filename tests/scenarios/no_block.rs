@@ -190,6 +190,76 @@ fn fallback(interpreter: &Interpreter, target: &Target, strace: bool) -> Result<
     Ok(stopped.len())
 }
 
+/// Threads that sleep, each time in other code: what was read of one at first another has in its memory later.
+#[test]
+fn sleepers_whose_code_becomes_anothers_are_tried_again_and_stopped_on_demand() {
+    let scenario = Scenario::new("no block: ever new code");
+    for interpreter in representatives() {
+        scenario.on(&interpreter.name, || {
+            let target = Target::start_awake(interpreter, "ever_new_code.py", &["6", "2"])?;
+            for _ in 0..12 {
+                let output = grab(["--no-block=fallback", &target.pid().to_string()])?;
+                let (status, report) = analysed(&output.stdout)?;
+                ensure!(
+                    output.status == Some(0) && status == Some(0),
+                    "{:?} {status:?} {}",
+                    output.status,
+                    output.said()?
+                );
+                for thread in report.threads() {
+                    let states = thread.json["python_states"].as_array().cloned().unwrap_or_default();
+                    ensure!(states.iter().all(|state| state["verified"] == true), "not verified: {states:?}");
+                    is_of_one_moment(&thread)?;
+                }
+            }
+            Ok(())
+        });
+    }
+    scenario.finish();
+}
+
+/// All functions of a stack that were made for it are of the same number.
+fn is_of_one_moment(thread: &Thread<'_>) -> Result<()> {
+    let frames = thread.python_frames()?;
+    let made = frames.iter().filter_map(|frame| frame.function.rsplit_once("__").map(|(_, number)| number.to_owned()));
+    let numbers: BTreeSet<String> = made.collect();
+    ensure!(numbers.len() < 2, "of several moments: {frames:?}");
+    Ok(())
+}
+
+#[test]
+fn threads_that_begin_or_end_meanwhile_are_no_loss() {
+    let scenario = Scenario::new("no block: short-lived threads");
+    for interpreter in representatives() {
+        scenario.on(&interpreter.name, || {
+            let target = Target::start_awake(interpreter, "short_lived_threads.py", &[])?;
+            let pid = target.pid().to_string();
+            let tids = || -> Result<BTreeSet<u64>> {
+                let entries = fs::read_dir(format!("/proc/{pid}/task"))?;
+                Ok(entries.flatten().filter_map(|entry| entry.file_name().to_str()?.parse().ok()).collect())
+            };
+            for option in ["--no-block", "--no-block=fallback"] {
+                for _ in 0..5 {
+                    let before = tids()?;
+                    let output = grab([option, &pid])?;
+                    let after = tids()?;
+                    let (status, report) = analysed(&output.stdout)?;
+                    let listed = report.json["diagnostics"].as_array().context("no diagnostics")?;
+                    let lost: Vec<&Value> = listed.iter().filter(|one| one["severity"] == "loss").collect();
+                    ensure!((status == Some(3)) != lost.is_empty(), "{option}: {status:?} {lost:?}");
+                    let stayed = |one: &Value| {
+                        let tid = one["tid"].as_u64();
+                        tid.is_some_and(|tid| before.contains(&tid) && after.contains(&tid))
+                    };
+                    ensure!(lost.iter().all(|one| stayed(one)), "{option}: {lost:#?}");
+                }
+            }
+            Ok(())
+        });
+    }
+    scenario.finish();
+}
+
 /// `1234 ptrace(PTRACE_SEIZE, 99, NULL, 0) = 0`
 fn seized(line: &str) -> Option<u32> {
     line.split_once("PTRACE_SEIZE, ")?.1.split(',').next()?.parse().ok()

@@ -12,6 +12,7 @@ use crate::walk::{INTERPRETERS, STATES, read_state, runtime_head};
 use pyst_memory::{Memory, MemoryExt};
 use pyst_snapshot::payload::{FoundRuntime, FrameChainEnd, PythonCode, PythonState};
 use pyst_snapshot::{Address, Ident, Range};
+use std::collections::BTreeSet;
 
 /// The thread states of a runtime.
 #[derive(Debug)]
@@ -41,16 +42,37 @@ impl States {
     /// Where they are, in the interpreters' order. What cannot be read ends the list.
     #[must_use]
     pub fn addresses(&self, memory: &dyn Memory) -> Vec<Address> {
+        let mut found = Vec::new();
+        for interpreter in self.interpreters(memory) {
+            self.list(word(self.layout.offsets.interpreter_threads_head, interpreter, memory), memory, &mut found);
+        }
+        found
+    }
+
+    /// Where it is written down that they are these: what leads from one to the next, and all of those that are not `known`.
+    #[must_use]
+    pub fn list_of(&self, states: &[Address], known: &BTreeSet<Address>, memory: &dyn Memory) -> Vec<Range> {
+        let head = |interpreter| Range::sized(self.layout.offsets.interpreter_threads_head.of(interpreter)?, 8);
+        let mut ranges: Vec<Range> = self.interpreters(memory).into_iter().filter_map(head).collect();
+        let mut bytes = Vec::new();
+        ranges.extend(states.iter().filter_map(|state| match known.contains(state) {
+            true => self.links(*state),
+            false => {
+                read_state(&self.layout, *state, memory, &mut bytes).ok()?;
+                Range::sized(*state, u64::try_from(bytes.len()).ok()?)
+            }
+        }));
+        ranges
+    }
+
+    fn interpreters(&self, memory: &dyn Memory) -> Vec<Address> {
         let offsets = &self.layout.offsets;
         let mut found = Vec::new();
         let Ok(head) = runtime_head(&self.layout, self.runtime, memory) else { return found };
-        let mut interpreters = Cycles::default();
+        let mut cycles = Cycles::default();
         let mut interpreter = offsets.runtime_interpreters_head.address(&head).unwrap_or_default();
-        for _ in 0..INTERPRETERS {
-            if interpreter.is_null() || interpreters.found_at(interpreter) {
-                break;
-            }
-            self.list(word(offsets.interpreter_threads_head, interpreter, memory), memory, &mut found);
+        while found.len() < INTERPRETERS && !interpreter.is_null() && !cycles.found_at(interpreter) {
+            found.push(interpreter);
             interpreter = word(offsets.interpreter_next, interpreter, memory);
         }
         found

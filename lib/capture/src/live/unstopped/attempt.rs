@@ -43,11 +43,22 @@ pub(super) struct Unit {
     pub(super) shared: Vec<Range>,
 }
 
+/// What of a process does not go with what was read of a thread before.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Contradiction {
+    /// The process has no such thread state, or its list of them could not be read so far.
+    Unlisted,
+    /// Frames have other code by now, or are others.
+    Otherwise,
+}
+
 /// What an attempt brought.
 #[derive(Default)]
 pub(super) struct Reading {
     /// Whether what the thread changes itself was the same each time, and holds together.
     pub(super) verified: bool,
+    /// What the process turned out to have beside it.
+    pub(super) contradiction: Option<Contradiction>,
     /// Whether the thread was stopped for it.
     pub(super) stopped: bool,
     /// The thread, with its registers and its stack, if it slept all the time, or was stopped.
@@ -63,7 +74,8 @@ pub(super) struct Reading {
 impl Reading {
     /// Whether another attempt has nothing to add.
     pub(super) fn is_all(&self, unit: &Unit, target: &Target<'_>) -> bool {
-        self.verified && (self.asleep.is_some() || unit.tid.is_none() || !target.stacks)
+        let is_sound = self.verified && self.contradiction.is_none();
+        is_sound && (self.asleep.is_some() || unit.tid.is_none() || !target.stacks)
     }
 
     /// The stack of a thread that slept; of others it may be one of several moments.
@@ -73,7 +85,15 @@ impl Reading {
 
     /// How much it is worth.
     pub(super) fn worth(&self) -> u8 {
-        u8::from(self.verified) * 2 + u8::from(self.verified && self.asleep.is_some())
+        match self.verified && self.contradiction.is_none() {
+            true => 2 + u8::from(self.asleep.is_some()),
+            false => 0,
+        }
+    }
+
+    /// Whether it tells something of a thread, also of one that has ended since.
+    pub(super) fn is_of_a_thread(&self) -> bool {
+        self.worth() > 0 && (self.asleep.is_some() || !self.told.is_empty())
     }
 }
 
@@ -110,6 +130,7 @@ pub(super) fn attempt(target: &Target<'_>, unit: &Unit) -> Reading {
     let settled = told.iter().all(|alone| alone.settled);
     Reading {
         verified: same && (settled || asleep.is_some()),
+        contradiction: None,
         stopped: false,
         asleep,
         told,

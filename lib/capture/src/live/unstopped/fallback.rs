@@ -1,19 +1,24 @@
 //! `--no-block=fallback`: the threads that could not be verified are stopped, and no others.
 
+use super::Target;
 use super::attempt::{Reading, held, held_pages, wanted_of_stack, without};
 use super::descriptor::own_part;
+use super::readings::Readings;
 use super::values::Values;
-use super::{Target, Tried};
+use crate::error::CaptureError;
 use crate::live::copy::Copy;
 use crate::live::look::Look;
 use crate::live::pagemap::Pagemap;
 use crate::live::reading::Ask;
+use crate::live::refusal;
 use crate::live::rehearsal::{Rehearsal, widen};
 use crate::live::stop::{self, Plan, Stopped};
+use nix::errno::Errno;
 use pyst_memory::{RangeSet, Recorder};
 use pyst_python::Alone;
 use pyst_snapshot::payload::{Diagnostic, Thread};
 use pyst_snapshot::{Address, Range, Tid};
+use std::collections::BTreeSet;
 use std::fs::File;
 use std::sync::Arc;
 use std::time::Duration;
@@ -40,23 +45,30 @@ impl PartStop {
     }
 }
 
-/// Stops the threads of which something is missing, and reads them. `None` if there are none, or they may not be stopped.
+/// Stops the threads of which something is missing, and reads them. `None` if there are none. Those that were stopped before
+/// are stopped again, so that what was read of all is of one moment.
+///
+/// # Errors
+/// They may not be stopped.
 pub(super) fn stop_the_rest(
     look: &Look,
     limit: Duration,
     target: &Target<'_>,
     threads: &[Thread],
-    tried: &mut [Tried],
-) -> Option<PartStop> {
-    let is_wanted = |tried: &&mut Tried| tried.unit.tid.is_some() && !tried.reading.is_all(&tried.unit, target);
-    let mut rest: Vec<&mut Tried> = tried.iter_mut().filter(is_wanted).collect();
-    let tids: Vec<Tid> = rest.iter().filter_map(|tried| tried.unit.tid).collect();
+    readings: &mut Readings,
+) -> Result<Option<PartStop>, CaptureError> {
+    if readings.are_all(target) {
+        return Ok(None);
+    }
+    let mut rest = readings.in_order_mut();
+    rest.retain(|tried| tried.unit.tid.is_some() && (tried.reading.stopped || !tried.is_all(target)));
+    let tids: BTreeSet<Tid> = rest.iter().filter_map(|tried| tried.unit.tid).collect();
     let is_alive = |thread: &&Thread| !matches!(thread.state, Some(b'Z' | b'X'));
     let plain = |thread: &Thread| Thread { registers: None, stack: None, ..thread.clone() };
     let threads: Vec<Thread> =
         threads.iter().filter(|thread| tids.contains(&thread.tid)).filter(is_alive).map(plain).collect();
     if threads.is_empty() {
-        return None;
+        return Ok(None);
     }
     let states: Vec<Address> = rest.iter().flat_map(|tried| tried.unit.states.iter().copied()).collect();
     let expected = rest.iter().flat_map(|tried| tried.unit.own.iter().chain(&tried.unit.shared).copied());
@@ -75,8 +87,9 @@ pub(super) fn stop_the_rest(
         maps: Arc::clone(&look.maps),
         pagemap: Pagemap::of(target.proc),
     };
+    let refused = |error: &std::io::Error| refusal::of(look.process.pid, error);
     let plan = Plan {
-        task_directory: File::open(target.proc.path("task")).ok()?,
+        task_directory: File::open(target.proc.path("task")).map_err(|error| refused(&error))?,
         threads,
         rehearsal,
         ask,
@@ -86,15 +99,20 @@ pub(super) fn stop_the_rest(
         limit,
         copy: copy.clone(),
     };
-    let Stopped { threads, stopped, diagnostics, .. } = stop::stop(plan).ok()?;
+    let Stopped { threads, stopped, diagnostics, .. } = match stop::stop(plan) {
+        Ok(stopped) => stopped,
+        // The last of them has ended.
+        Err(Errno::ESRCH) => return Ok(None),
+        Err(error) => return Err(refused(&error.into())),
+    };
     for tried in &mut rest {
         let thread = threads.iter().find(|thread| Some(thread.tid) == tried.unit.tid);
         if let Some(thread) = thread.filter(|thread| thread.registers.is_some()) {
-            tried.reading = reading(target, thread, &tried.unit.states, &copy);
-            tried.before = None;
+            let reading = reading(target, thread, &tried.unit.states, &copy);
+            tried.take(reading);
         }
     }
-    Some(PartStop { stopped, bytes: copy.bytes(), diagnostics })
+    Ok(Some(PartStop { stopped, bytes: copy.bytes(), diagnostics }))
 }
 
 /// What was read of a thread while it was stopped.
@@ -113,5 +131,15 @@ fn reading(target: &Target<'_>, thread: &Thread, states: &[Address], copy: &Copy
     let stack = held_pages(copy, &target.readable(stack.merged()));
     let values = Values::of_stopped(target, &told, &own, &shared, copy);
     let verified = told.len() == states.len();
-    Reading { verified, stopped: true, asleep: Some(thread.clone()), told, own, shared, stack, values }
+    Reading {
+        verified,
+        contradiction: None,
+        stopped: true,
+        asleep: Some(thread.clone()),
+        told,
+        own,
+        shared,
+        stack,
+        values,
+    }
 }

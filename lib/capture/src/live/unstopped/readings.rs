@@ -1,0 +1,135 @@
+//! The best reading so far of each thread, and of each thread state of which is not known which thread runs it.
+
+use super::Target;
+use super::attempt::{Reading, Unit, attempt};
+use crate::live::copy::Copy;
+use pyst_snapshot::{Address, Tid};
+use std::collections::{BTreeMap, BTreeSet};
+
+/// The thread; else the thread state.
+type Key = (Option<Tid>, Address);
+
+/// The best readings, by thread.
+#[derive(Default)]
+pub(super) struct Readings(BTreeMap<Key, Tried>);
+
+/// The best reading of a unit.
+pub(super) struct Tried {
+    pub(super) unit: Unit,
+    pub(super) reading: Reading,
+    /// How often it had been tried before.
+    pub(super) retries: u32,
+    /// What was as good until something better came: that may turn out to contradict what was read of others.
+    before: Option<(Reading, u32)>,
+    /// Whether it was not there from the beginning.
+    pub(super) is_new: bool,
+    /// Whether its thread has ended since it was read.
+    pub(super) has_ended: bool,
+}
+
+impl Tried {
+    /// Whether nothing is missing, or nothing more is to be had.
+    pub(super) fn is_all(&self, target: &Target<'_>) -> bool {
+        self.has_ended || self.reading.is_all(&self.unit, target)
+    }
+
+    /// Takes what was read of it while it was stopped.
+    pub(super) fn take(&mut self, reading: Reading) {
+        self.reading = reading;
+        self.before = None;
+    }
+
+    /// Takes another reading, if that is worth more, or the one so far is worth nothing.
+    fn renew(&mut self, unit: Unit, reading: Reading, retries: u32) {
+        let worth = self.reading.worth();
+        if reading.worth() > worth || worth == 0 {
+            let before = (std::mem::replace(&mut self.reading, reading), std::mem::replace(&mut self.retries, retries));
+            self.before = Some(before).filter(|_| worth > 0 && self.unit.states == unit.states);
+            self.unit = unit;
+        }
+    }
+}
+
+impl Readings {
+    /// Reads what is missing of these units, which are all there are now. What has ended is forgotten, unless it was read
+    /// before that: then its reading stays as it is.
+    pub(super) fn attempt(&mut self, target: &Target<'_>, units: Vec<Unit>, retries: u32) {
+        let there: BTreeSet<Key> = units.iter().map(key).collect();
+        self.0.retain(|key, tried| {
+            tried.has_ended = !there.contains(key);
+            !tried.has_ended || (key.0.is_some() && tried.reading.is_of_a_thread())
+        });
+        for unit in units {
+            match self.0.get_mut(&key(&unit)) {
+                Some(tried) if tried.is_all(target) => {}
+                Some(tried) => {
+                    let reading = attempt(target, &unit);
+                    tried.renew(unit, reading, retries);
+                }
+                None => {
+                    let reading = attempt(target, &unit);
+                    let is_new = retries > 0;
+                    let tried = Tried { reading, retries, before: None, is_new, has_ended: false, unit };
+                    self.0.insert(key(&tried.unit), tried);
+                }
+            }
+        }
+        self.doubt_conflicts(target);
+    }
+
+    /// Whether nothing is missing.
+    pub(super) fn are_all(&self, target: &Target<'_>) -> bool {
+        self.0.values().all(|tried| tried.is_all(target))
+    }
+
+    /// Those of threads that were stopped first: what was read of them is of one moment, and of a later one.
+    pub(super) fn in_order(&self) -> Vec<&Tried> {
+        let mut all: Vec<&Tried> = self.0.values().collect();
+        all.sort_by_key(|tried| !tried.reading.stopped);
+        all
+    }
+
+    /// The same, to be changed.
+    pub(super) fn in_order_mut(&mut self) -> Vec<&mut Tried> {
+        let mut all: Vec<&mut Tried> = self.0.values_mut().collect();
+        all.sort_by_key(|tried| !tried.reading.stopped);
+        all
+    }
+
+    /// That of a thread.
+    pub(super) fn of_thread(&self, tid: Tid) -> Option<&Tried> {
+        self.0.get(&(Some(tid), Address(0)))
+    }
+
+    /// Those that read each thread state.
+    pub(super) fn by_state(&self) -> BTreeMap<Address, &Tried> {
+        let of = |tried| move |state: &Address| (*state, tried);
+        self.0.values().rev().flat_map(|tried: &Tried| tried.unit.states.iter().map(of(tried))).collect()
+    }
+
+    /// Threads are read one after the other, and memory that one has given back another may have had since: then only one of
+    /// them has what was read of it.
+    pub(super) fn doubt_conflicts(&mut self, target: &Target<'_>) {
+        let copy = Copy::of(target.pid);
+        for tried in self.in_order_mut().into_iter().filter(|tried| tried.reading.verified) {
+            if !copy.agrees_with(&tried.reading.own)
+                && let Some((reading, retries)) = tried.before.take()
+            {
+                (tried.reading, tried.retries) = (reading, retries);
+            }
+            if copy.agrees_with(&tried.reading.own) {
+                copy.hold(&tried.reading.own);
+            } else {
+                tried.reading.verified = false;
+                tried.reading.asleep = None;
+            }
+        }
+    }
+}
+
+fn key(unit: &Unit) -> Key {
+    match unit.tid {
+        Some(_) => (unit.tid, Address(0)),
+        None => (None, unit.states.first().copied().unwrap_or_default()),
+    }
+}
