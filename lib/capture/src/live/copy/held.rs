@@ -2,6 +2,7 @@
 
 use super::buffer::{Buffer, Ready};
 use pyst_snapshot::{Address, Range};
+use std::cell::Cell;
 use std::collections::BTreeMap;
 
 #[derive(Default)]
@@ -19,6 +20,8 @@ pub(super) struct Held {
     pub(super) buffers: Vec<Buffer>,
     /// What is held, by start; disjoint.
     pub(super) pieces: BTreeMap<u64, Piece>,
+    /// The piece that was met last, with its start: the next read is most often in it. A piece stays as it is.
+    pub(super) last: Cell<Option<(u64, Piece)>>,
     pub(super) unreadable: Vec<Range>,
     pub(super) bytes: u64,
 }
@@ -58,8 +61,14 @@ impl Held {
 
     /// The piece that holds `at`, with its start.
     pub(super) fn piece_at(&self, at: u64) -> Option<(u64, Piece)> {
+        let holds = |(start, piece): &(u64, Piece)| *start <= at && at < piece.end;
+        if let Some(last) = self.last.get().filter(holds) {
+            return Some(last);
+        }
         let (start, piece) = self.pieces.range(..=at).next_back()?;
-        (at < piece.end).then_some((*start, *piece))
+        let met = Some((*start, *piece)).filter(holds)?;
+        self.last.set(Some(met));
+        Some(met)
     }
 
     /// Notes that `buffer` holds the first `got` bytes of `gaps`, and cuts those off.

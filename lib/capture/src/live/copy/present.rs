@@ -18,7 +18,6 @@ pub(super) struct Present<'a> {
 impl Memory for Present<'_> {
     fn read(&self, address: Address, buffer: &mut [u8]) -> Result<(), ReadError> {
         let Present { copy, pagemap } = self;
-        let before = copy.lock().missed.as_ref().map_or(0, Vec::len);
         copy.read(address, buffer).or_else(|error| {
             let end = page_from(address.0.saturating_add(buffer.len() as u64));
             let range = Range { start: Address(page_of(address.0)), end: Address(end) };
@@ -26,9 +25,8 @@ impl Memory for Present<'_> {
                 return Err(error);
             }
             copy.read_ranges(&[range]).map_err(|_| error)?;
-            if let Some(missed) = &mut copy.lock().missed {
-                missed.truncate(before);
-            }
+            // It is not missed any more.
+            copy.lock().missed.as_mut().map(Vec::pop);
             copy.read(address, buffer)
         })
     }
