@@ -1,5 +1,6 @@
 //! Living processes: look while the target runs, stop it for microseconds, finish while it runs again.
 
+mod cache;
 mod careful;
 mod copy;
 mod files;

@@ -5,7 +5,7 @@
 //! code is mapped from, come in no time.
 
 use super::maps;
-use super::memory::PAGE;
+use super::page::PAGE;
 use super::procfs::Proc;
 use pyst_memory::{Memory, ReadError};
 use pyst_snapshot::payload::Map;

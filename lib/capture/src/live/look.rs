@@ -82,6 +82,7 @@ pub(crate) fn look(pid: u32, options: &Options) -> Result<Look, CaptureError> {
     let program = File::open(proc.path("pagemap")).ok();
     let text = proc.read("maps").map_err(|error| refusal::of(pid, &error))?;
     let maps = Arc::new(maps::parse(&text));
+    drop(text);
     let living = Pid::from_raw(living.cast_signed());
     refusal::check_memory(pid, living)?;
     let memory = LiveMemory::of(living, &proc, &maps);

@@ -1,6 +1,8 @@
 //! The memory of a living process, read while it runs: for looking only. Nothing read here enters a snapshot.
 
+use super::cache::{MAX_PAGES, PageCache};
 use super::maps;
+use super::page::{PAGE, page_of};
 use super::pagemap::Pagemap;
 use super::patience::{Patience, read_page};
 use super::procfs::Proc;
@@ -10,18 +12,12 @@ use pyst_memory::{Memory, RangeSet, ReadError};
 use pyst_snapshot::payload::Map;
 use pyst_snapshot::{Address, Range};
 use std::cell::{Cell, RefCell};
-use std::collections::{HashMap, HashSet};
+use std::collections::HashSet;
 use std::io::IoSliceMut;
 use std::sync::Arc;
 
-/// The unit in which memory is readable or not.
-pub(crate) const PAGE: u64 = 4096;
-
 /// Reads as long as this are scans, and are not kept.
 const LONG_READ: usize = 64 << 10;
-
-/// How many pages are kept, 24 MiB; a look that reads more starts anew.
-const MAX_PAGES: usize = 6 << 10;
 
 /// How many pages are read with one call where it is known before which are wanted.
 const PAGES_PER_CALL: usize = 64;
@@ -36,8 +32,8 @@ pub(crate) struct LiveMemory {
     pagemap: Pagemap,
     /// For those that are not in memory.
     patience: Patience,
-    /// `None` for a page that cannot be read.
-    pages: RefCell<HashMap<u64, Option<Box<[u8]>>>>,
+    /// What was read; a look that reads more than is kept starts anew.
+    pages: RefCell<PageCache>,
     /// Whether there were too many to keep.
     started_anew: Cell<bool>,
     /// Whether long reads are scans.
@@ -67,7 +63,7 @@ impl LiveMemory {
 
     /// Whether the page that `address` is in comes in no time, or has come since it was first asked about.
     pub(crate) fn is_there(&self, address: u64) -> bool {
-        let was_read = || self.pages.borrow().get(&(address & !(PAGE - 1))).is_some_and(Option::is_some);
+        let was_read = || self.pages.borrow().get(page_of(address)).is_some();
         self.comes_at_once(address) || was_read()
     }
 
@@ -89,28 +85,31 @@ impl LiveMemory {
     /// Reads the pages of `ranges`, which are ascending and disjoint, so that they need not be read one by one.
     pub(crate) fn prefetch(&self, ranges: &[Range]) {
         let mut wanted: Vec<u64> = Vec::new();
-        let known = |page: u64| self.pages.borrow().contains_key(&page);
+        let known = |page: u64| self.pages.borrow().knows(page);
         for range in ranges {
-            for page in (range.start.0 & !(PAGE - 1)..range.end.0).step_by(PAGE as usize) {
+            for page in (page_of(range.start.0)..range.end.0).step_by(PAGE as usize) {
                 let is_new = wanted.last() != Some(&page) && !known(page);
                 if is_new && wanted.len() < MAX_PAGES && self.pagemap.has(page) {
                     wanted.push(page);
                 }
             }
         }
-        if self.pages.borrow().len() + wanted.len() > MAX_PAGES {
-            self.pages.borrow_mut().clear();
-            self.started_anew.set(true);
-        }
+        self.make_room(wanted.len());
         for pages in wanted.chunks(PAGES_PER_CALL) {
-            let mut read: Vec<Box<[u8]>> = pages.iter().map(|_| vec![0; PAGE as usize].into_boxed_slice()).collect();
-            let mut local: Vec<IoSliceMut<'_>> = read.iter_mut().map(|page| IoSliceMut::new(page)).collect();
             let remote = |page: &u64| Some(RemoteIoVec { base: usize::try_from(*page).ok()?, len: PAGE as usize });
             let remote: Vec<RemoteIoVec> = pages.iter().filter_map(remote).collect();
-            let got = process_vm_readv(self.pid, &mut local, &remote).unwrap_or(0);
             // What is missing is read one by one when somebody asks.
-            let whole = pages.iter().copied().zip(read).take(got / PAGE as usize);
-            self.pages.borrow_mut().extend(whole.map(|(page, bytes)| (page, Some(bytes))));
+            let read =
+                |place: &mut [u8]| process_vm_readv(self.pid, &mut [IoSliceMut::new(place)], &remote).unwrap_or(0);
+            self.pages.borrow_mut().add(pages, read);
+        }
+    }
+
+    /// Makes room for as many pages.
+    fn make_room(&self, pages: usize) {
+        if self.pages.borrow().left() < pages {
+            self.pages.borrow_mut().clear();
+            self.started_anew.set(true);
         }
     }
 
@@ -124,7 +123,7 @@ impl LiveMemory {
     fn scan(&self, address: Address, buffer: &mut [u8]) -> Option<()> {
         let is_there = |at: u64| !at.is_multiple_of(PAGE) || self.comes_at_once(at);
         let end = address.0.checked_add(buffer.len() as u64)?;
-        let first = address.0 & !(PAGE - 1);
+        let first = page_of(address.0);
         if !self.pagemap.tells() || (first..end).step_by(PAGE as usize).all(is_there) {
             return self.read_directly(address, buffer);
         }
@@ -146,19 +145,31 @@ impl LiveMemory {
 
     /// Copies from one page.
     fn read_in_page(&self, address: u64, buffer: &mut [u8]) -> Option<()> {
-        let page = address & !(PAGE - 1);
-        let mut pages = self.pages.borrow_mut();
-        if pages.len() >= MAX_PAGES && !pages.contains_key(&page) {
-            pages.clear();
-            self.started_anew.set(true);
+        let page = page_of(address);
+        if !self.pages.borrow().knows(page) {
+            self.make_room(1);
+            self.read_page(page);
         }
-        let bytes = pages.entry(page).or_insert_with(|| {
-            let is_mapped = || maps::find(&self.maps, Address(page)).is_some();
-            if self.comes_at_once(page) || !is_mapped() { read_page(self.pid, page) } else { self.patience.read(page) }
-        });
         let offset = (address - page) as usize;
-        buffer.copy_from_slice(bytes.as_ref()?.get(offset..offset.checked_add(buffer.len())?)?);
+        let pages = self.pages.borrow();
+        buffer.copy_from_slice(pages.get(page)?.get(offset..offset.checked_add(buffer.len())?)?);
         Some(())
+    }
+
+    fn read_page(&self, page: u64) {
+        let mut pages = self.pages.borrow_mut();
+        let is_mapped = || maps::find(&self.maps, Address(page)).is_some();
+        if self.comes_at_once(page) || !is_mapped() {
+            pages.add(&[page], |place| if read_page(self.pid, page, place) { place.len() } else { 0 });
+        } else if let Some(bytes) = self.patience.read(page) {
+            pages.add(&[page], |place| {
+                place.copy_from_slice(&bytes);
+                bytes.len()
+            });
+        }
+        if !pages.knows(page) {
+            pages.add_unreadable(page);
+        }
     }
 }
 
@@ -202,7 +213,7 @@ pub(crate) struct AtOnce<'a>(pub(crate) &'a LiveMemory);
 impl Memory for AtOnce<'_> {
     fn read(&self, address: Address, buffer: &mut [u8]) -> Result<(), ReadError> {
         let range = Range { start: address, end: Address(address.0.saturating_add(buffer.len() as u64)) };
-        let first = range.start.0 & !(PAGE - 1);
+        let first = page_of(range.start.0);
         if !(first..range.end.0).step_by(PAGE as usize).all(|page| self.0.comes_at_once(page)) {
             return Err(ReadError::Unreadable(range));
         }

@@ -3,6 +3,7 @@
 //! A page that is not there may have to come from a userfaultfd, a FUSE file system or NFS, and whoever reads it waits for
 //! as long as that takes. One that is there is read in no time.
 
+use super::page::PAGE;
 use super::procfs::Proc;
 use pyst_snapshot::{Address, Range};
 use std::cell::RefCell;
@@ -10,8 +11,6 @@ use std::collections::HashMap;
 use std::fs::File;
 use std::os::unix::fs::FileExt;
 use std::sync::Arc;
-
-const PAGE: u64 = 4096;
 
 /// Bits of an entry of `/proc/PID/pagemap`: the page is in memory, or swapped out.
 /// (Linux, Documentation/admin-guide/mm/pagemap.rst)

@@ -3,7 +3,7 @@
 //! A page that a userfaultfd, FUSE or NFS has to bring is waited for by whoever reads it, and no signal ends that. So a thread
 //! of its own reads such pages, and is left behind when it takes too long: it ends with this process.
 
-use super::memory::PAGE;
+use super::page::PAGE;
 use nix::sys::uio::{RemoteIoVec, process_vm_readv};
 use nix::unistd::Pid;
 use pyst_memory::RangeSet;
@@ -75,7 +75,9 @@ impl Reader {
         let (read, pages) = mpsc::channel();
         let serve = move || {
             while let Ok(page) = asked.recv() {
-                if read.send(read_page(pid, page)).is_err() {
+                let mut bytes = vec![0; PAGE as usize].into_boxed_slice();
+                let is_read = read_page(pid, page, &mut bytes);
+                if read.send(is_read.then_some(bytes)).is_err() {
                     return;
                 }
             }
@@ -85,11 +87,10 @@ impl Reader {
     }
 }
 
-/// Reads a page at once.
-pub(crate) fn read_page(pid: Pid, page: u64) -> Page {
-    let mut bytes = vec![0; PAGE as usize].into_boxed_slice();
-    let base = usize::try_from(page).ok()?;
-    let len = bytes.len();
-    let got = process_vm_readv(pid, &mut [IoSliceMut::new(&mut bytes)], &[RemoteIoVec { base, len }]);
-    got.is_ok_and(|got| got == len).then_some(bytes)
+/// Reads a page at once into its place, and says whether that can be.
+pub(crate) fn read_page(pid: Pid, page: u64, place: &mut [u8]) -> bool {
+    let Ok(base) = usize::try_from(page) else { return false };
+    let len = place.len();
+    let got = process_vm_readv(pid, &mut [IoSliceMut::new(place)], &[RemoteIoVec { base, len }]);
+    got.is_ok_and(|got| got == len)
 }

@@ -171,7 +171,7 @@ impl Rehearsal {
 
 /// What of a range is in memory.
 fn in_memory(range: Range, memory: &LiveMemory) -> Vec<Range> {
-    const PAGE: u64 = super::memory::PAGE;
+    const PAGE: u64 = super::page::PAGE;
     let mut parts: Vec<Range> = Vec::with_capacity(1);
     let mut start = range.start;
     while start < range.end {

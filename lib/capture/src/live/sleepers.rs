@@ -5,7 +5,8 @@
 //! environment.
 
 use super::LIVE_ARCH;
-use super::memory::{LiveMemory, PAGE};
+use super::memory::LiveMemory;
+use super::page::PAGE;
 use super::stack::{MAX_STACK, MAX_STACKS, stack_at};
 use crate::registers::{RED_ZONE, layout};
 use pyst_memory::{Memory, MemoryExt};
