@@ -7,9 +7,9 @@ pub use args::Args;
 
 use pyst_cli::{Exit, run_stage};
 use pyst_elf::{ElfFiles, Files};
-use pyst_native::unwind_from_snapshot;
+use pyst_native::unwind_each_from_snapshot;
 use pyst_snapshot::Snapshot;
-use pyst_snapshot::payload::{Diagnostic, Native, Severity, Stage};
+use pyst_snapshot::payload::{Diagnostic, NativePacker, NativeStack, Severity, Stage};
 
 /// Unwinds every snapshot of the input.
 ///
@@ -27,18 +27,25 @@ pub fn run(args: &Args) -> anyhow::Result<Exit> {
 }
 
 fn add_native(snapshot: &mut Snapshot, local: Option<&ElfFiles<'_>>, verbose: bool) -> Vec<Diagnostic> {
-    let (native, mut diagnostics) = unwind_from_snapshot(snapshot, local.map(|files| files as &dyn Files));
-    if verbose {
-        describe(&native);
-    }
-    if let Err(error) = snapshot.replace(&native) {
-        diagnostics.push(Diagnostic::new(Severity::FAILURE, "too-large", error.to_string()));
+    let mut packer = NativePacker::default();
+    let mut packed = Ok(());
+    let mut add = |stack: NativeStack| {
+        if verbose {
+            describe(&stack);
+        }
+        if packed.is_ok() {
+            packed = packer.add(&stack);
+        }
+    };
+    let local = local.map(|files| files as &dyn Files);
+    let (functions, mut diagnostics) = unwind_each_from_snapshot(snapshot, local, &mut add);
+    match packed.and_then(|()| packer.finish(&functions)) {
+        Ok(section) => snapshot.replace_by(section),
+        Err(error) => diagnostics.push(Diagnostic::new(Severity::FAILURE, "too-large", error.to_string())),
     }
     diagnostics
 }
 
-fn describe(native: &Native) {
-    for stack in &native.stacks {
-        eprintln!("pyst-unwind: thread {}: {} frames, then {}", stack.tid, stack.frames.len(), stack.end.name());
-    }
+fn describe(stack: &NativeStack) {
+    eprintln!("pyst-unwind: thread {}: {} frames, then {}", stack.tid, stack.frames.len(), stack.end.name());
 }

@@ -16,7 +16,7 @@ use std::rc::Rc;
 const RECENT: usize = 1024;
 
 /// A code address, by its index among those asked about.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
 pub(crate) struct PlaceId(usize);
 
 impl PlaceId {

@@ -1,13 +1,27 @@
 //! Unwinds from a snapshot alone.
 
-use crate::walk::{Evidence, Unwound, unwind};
+use crate::walk::{Evidence, Unwound, unwind_each};
 use pyst_elf::{Fallback, Files, ModuleTable, RecordedFiles};
 use pyst_memory::Image;
-use pyst_snapshot::payload::{Capture, Diagnostic, Maps, Modules, Native, Severity, Threads};
+use pyst_snapshot::payload::{
+    Capture, Diagnostic, Maps, Modules, Native, NativeFunctionV1, NativeStack, Severity, Threads,
+};
 use pyst_snapshot::{Payload, PayloadError, Snapshot};
 
 /// The native stacks of a snapshot. Questions that it has no answer to go to `local` files, if there are any.
 pub fn unwind_from_snapshot(snapshot: &Snapshot, local: Option<&dyn Files>) -> (Native, Vec<Diagnostic>) {
+    let mut stacks = Vec::new();
+    let (functions, diagnostics) = unwind_each_from_snapshot(snapshot, local, &mut |stack| stacks.push(stack));
+    stacks.sort_by_key(|stack| stack.tid);
+    (Native { functions, stacks }, diagnostics)
+}
+
+/// The same, with each stack given away as soon as it is known, in the order of the threads; and the functions that they name.
+pub fn unwind_each_from_snapshot(
+    snapshot: &Snapshot,
+    local: Option<&dyn Files>,
+    each: &mut dyn FnMut(NativeStack),
+) -> (Vec<NativeFunctionV1>, Vec<Diagnostic>) {
     let mut diagnostics = Vec::new();
     let capture: Capture = section(snapshot, &mut diagnostics);
     let threads: Threads = section(snapshot, &mut diagnostics);
@@ -15,7 +29,7 @@ pub fn unwind_from_snapshot(snapshot: &Snapshot, local: Option<&dyn Files>) -> (
     if capture.python_only() {
         let message = "the snapshot was taken with --python-only and holds no native stacks";
         diagnostics.push(Diagnostic::new(Severity::INFO, "python-only", message));
-        return (Native::default(), diagnostics);
+        return (Vec::new(), diagnostics);
     }
     let (memory, errors) = Image::of_snapshot(snapshot);
     diagnostics.extend(errors.iter().map(unusable));
@@ -36,12 +50,12 @@ pub fn unwind_from_snapshot(snapshot: &Snapshot, local: Option<&dyn Files>) -> (
         files,
     };
     let unwound = match local {
-        Some(local) => unwind(evidence(&Fallback(recorded, local))),
-        None => unwind(evidence(&recorded)),
+        Some(local) => unwind_each(evidence(&Fallback(recorded, local)), each),
+        None => unwind_each(evidence(&recorded), each),
     };
     let Unwound { native, diagnostics: more, .. } = unwound;
     diagnostics.extend(more);
-    (native, diagnostics)
+    (native.functions, diagnostics)
 }
 
 fn section<P: Payload + Default>(snapshot: &Snapshot, diagnostics: &mut Vec<Diagnostic>) -> P {

@@ -52,11 +52,7 @@ pub struct Unwound {
 /// Unwinds every thread and names its frames. A thread without registers gets a stack of no frames.
 pub fn unwind(evidence: Evidence<'_>) -> Unwound {
     let Evidence { arch, pac_mask, threads, maps, memory, modules, files } = evidence;
-    let Some(machine) = Machine::of(arch, pac_mask) else {
-        let message = format!("native stacks of {} are not unwound by this version", arch.name());
-        let diagnostic = Diagnostic::new(Severity::LOSS, "unsupported-architecture", message);
-        return Unwound { diagnostics: vec![diagnostic], ..Unwound::default() };
-    };
+    let Some(machine) = Machine::of(arch, pac_mask) else { return unsupported(arch) };
     let mut stepper = Stepper::new(machine, memory, modules, files, Mapped::new(maps, memory));
     let walks: Vec<Walk> = threads.threads.iter().map(|thread| walk(thread, &mut stepper)).collect();
 
@@ -72,6 +68,34 @@ pub fn unwind(evidence: Evidence<'_>) -> Unwound {
     diagnostics.extend(names.lacking.iter().map(|(file, module)| lacking(file, *module, modules)));
     stacks.sort_by_key(|stack| stack.tid);
     Unwound { native: Native { functions: names.into_functions(), stacks }, diagnostics, mappings }
+}
+
+/// The same, with each stack given away as soon as it is named: those of thousands of threads take much room. Every thread is
+/// walked twice, for names are asked for together, which costs less than keeping what the first walk found.
+pub(crate) fn unwind_each(evidence: Evidence<'_>, each: &mut dyn FnMut(NativeStack)) -> Unwound {
+    let Evidence { arch, pac_mask, threads, maps, memory, modules, files } = evidence;
+    let Some(machine) = Machine::of(arch, pac_mask) else { return unsupported(arch) };
+    let mut stepper = Stepper::new(machine, memory, modules, files, Mapped::new(maps, memory));
+    let mut lookups: BTreeSet<PlaceId> = BTreeSet::new();
+    for thread in &threads.threads {
+        lookups.extend(walk(thread, &mut stepper).lookups);
+    }
+    let mut diagnostics = Vec::new();
+    let mut names = Names::new(files, &stepper.places, lookups.into_iter());
+    for thread in &threads.threads {
+        let stack = name_frames(walk(thread, &mut stepper), &mut names);
+        diagnostics.extend(diagnose(&stack, modules));
+        each(stack);
+    }
+    diagnostics.extend(names.lacking.iter().map(|(file, module)| lacking(file, *module, modules)));
+    let native = Native { functions: names.into_functions(), stacks: Vec::new() };
+    Unwound { native, diagnostics, mappings: stepper.mapped.into_asked() }
+}
+
+fn unsupported(arch: Arch) -> Unwound {
+    let message = format!("native stacks of {} are not unwound by this version", arch.name());
+    let diagnostic = Diagnostic::new(Severity::LOSS, "unsupported-architecture", message);
+    Unwound { diagnostics: vec![diagnostic], ..Unwound::default() }
 }
 
 /// A stack, and the place that the symbol of each frame is looked up at.

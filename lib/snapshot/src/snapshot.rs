@@ -68,13 +68,7 @@ impl Snapshot {
     /// # Errors
     /// It is too large for a section.
     pub fn append<P: Payload>(&mut self, payload: &P) -> Result<(), WireError> {
-        let section = RawSection {
-            kind: P::KIND,
-            flags: SectionFlags::default(),
-            version: P::VERSION,
-            payload: payload.encode()?,
-        };
-        self.sections.push(section);
+        self.sections.push(section_of(payload)?);
         Ok(())
     }
 
@@ -83,13 +77,18 @@ impl Snapshot {
     /// # Errors
     /// It is too large for a section; then the earlier sections stay.
     pub fn replace<P: Payload>(&mut self, payload: &P) -> Result<(), WireError> {
-        let kept = self.sections.len();
-        self.append(payload)?;
-        let mut index = 0;
-        self.sections.retain(|section| {
-            index += 1;
-            index > kept || section.kind != P::KIND
-        });
+        self.replace_by(section_of(payload)?);
         Ok(())
     }
+
+    /// Appends a section in the place of every earlier one of its kind.
+    pub fn replace_by(&mut self, section: RawSection) {
+        self.sections.retain(|earlier| earlier.kind != section.kind);
+        self.sections.push(section);
+    }
+}
+
+fn section_of<P: Payload>(payload: &P) -> Result<RawSection, WireError> {
+    let (kind, flags, version) = (P::KIND, SectionFlags::default(), P::VERSION);
+    Ok(RawSection { kind, flags, version, payload: payload.encode()? })
 }

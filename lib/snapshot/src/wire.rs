@@ -32,6 +32,13 @@ pub(crate) fn encode<T: Serialize>(value: &T) -> Result<Vec<u8>, WireError> {
     Ok(bytes)
 }
 
+/// Adds the bytes of a value to others.
+pub(crate) fn encode_onto<T: Serialize>(value: &T, bytes: &mut Vec<u8>) -> Result<(), WireError> {
+    let config = bincode::config::legacy().with_limit::<LIMIT>();
+    let encoded = bincode::serde::encode_into_std_write(value, bytes, config);
+    encoded.map(|_| ()).map_err(|error| WireError::TooLarge(error.to_string()))
+}
+
 /// The value that `bytes` start with, and how many it takes.
 pub(crate) fn decode_start<T: DeserializeOwned>(bytes: &[u8]) -> Result<(T, usize), WireError> {
     let config = bincode::config::legacy().with_limit::<LIMIT>();

@@ -2,7 +2,9 @@
 
 use super::{Native, NativeFunctionV1, NativeStack, Payload, PayloadError, newer_version};
 use crate::address::Tid;
-use crate::wire::{WireError, decode_start};
+use crate::format::{MAX_SECTION, SectionFlags};
+use crate::snapshot::RawSection;
+use crate::wire::{WireError, decode_start, encode_onto};
 use std::ops::Range;
 
 /// A `native` payload that is known to decode.
@@ -47,6 +49,54 @@ impl PackedNative {
     pub fn stacks(&self) -> impl Iterator<Item = NativeStack> {
         (0..self.stacks.len()).map(|index| self.stack(index))
     }
+}
+
+/// Makes a `native` payload a stack at a time.
+#[derive(Debug, Default)]
+pub struct NativePacker {
+    stacks: Vec<u8>,
+    /// The thread of each, and where it is.
+    pieces: Vec<(Tid, Range<usize>)>,
+}
+
+impl NativePacker {
+    /// Adds a stack.
+    ///
+    /// # Errors
+    /// It is too large for a section, with those before it.
+    pub fn add(&mut self, stack: &NativeStack) -> Result<(), WireError> {
+        let start = self.stacks.len();
+        encode_onto(stack, &mut self.stacks)?;
+        self.pieces.push((stack.tid, start..self.stacks.len()));
+        fits(self.stacks.len())
+    }
+
+    /// The section of these stacks, by ascending tid, and of the functions that they name.
+    ///
+    /// # Errors
+    /// It is too large for a section.
+    pub fn finish(self, functions: &[NativeFunctionV1]) -> Result<RawSection, WireError> {
+        let NativePacker { mut stacks, mut pieces } = self;
+        if !pieces.is_sorted_by_key(|(tid, _)| *tid) {
+            pieces.sort_by_key(|(tid, _)| *tid);
+            let parts = pieces.iter().filter_map(|(_, range)| stacks.get(range.clone()));
+            stacks = parts.collect::<Vec<_>>().concat();
+        }
+        let mut head = Vec::new();
+        encode_onto(&functions, &mut head)?;
+        encode_onto(&(pieces.len() as u64), &mut head)?;
+        fits(head.len().saturating_add(stacks.len()))?;
+        // In place: there may be many megabytes of them.
+        stacks.splice(..0, head);
+        let (kind, version, flags) = (Native::KIND, Native::VERSION, SectionFlags::default());
+        Ok(RawSection { kind, flags, version, payload: stacks })
+    }
+}
+
+fn fits(length: usize) -> Result<(), WireError> {
+    let limit = usize::try_from(MAX_SECTION).unwrap_or(usize::MAX);
+    let too_large = || WireError::TooLarge(format!("{length} bytes exceed a section's {limit}"));
+    if length > limit { Err(too_large()) } else { Ok(()) }
 }
 
 type Parts = (Vec<NativeFunctionV1>, Vec<(Tid, Range<usize>)>);
@@ -104,6 +154,23 @@ mod tests {
             assert_eq!(packed.stacks().collect::<Vec<_>>(), native.stacks);
             assert!(packed.tids().eq(native.stacks.iter().map(|stack| stack.tid)));
             assert_eq!(packed.stack(native.stacks.len()), NativeStack::default());
+        }
+    }
+
+    #[test]
+    fn stacks_that_are_packed_one_by_one_give_the_same_bytes() {
+        for mut native in [native(), Native::default()] {
+            let mut packer = NativePacker::default();
+            native.stacks.iter().for_each(|stack| packer.add(stack).unwrap());
+            let section = packer.finish(&native.functions).unwrap();
+            native.stacks.sort_by_key(|stack| stack.tid);
+            let expected = RawSection {
+                kind: Native::KIND,
+                flags: SectionFlags::default(),
+                version: Native::VERSION,
+                payload: native.encode().unwrap(),
+            };
+            assert_eq!(section, expected);
         }
     }
 
