@@ -38,6 +38,8 @@ impl<'a> Symbols<'a> {
 
     /// The symbol that the file defines under this name.
     fn named(&self, name: &[u8]) -> Option<&'a Sym64<LE>> {
+        // To go through the strings in their order is much less than to go from symbol to symbol, and most often there is no such.
+        memchr::memmem::find(self.strings, name)?;
         self.entries.iter().find(|symbol| is_defined(symbol) && is_named(self.strings, symbol, name))
     }
 }

@@ -25,6 +25,9 @@ const ENTRIES: usize = 20_000;
 /// which have to be read once only.
 const OF_A_THREAD: u64 = 16 << 10;
 
+/// Of how many entries the objects are expected at once.
+const EXPECTED: usize = 64;
+
 /// How many bytes the names may have in all.
 const NAMES: usize = 4 << 20;
 
@@ -51,8 +54,11 @@ pub(crate) fn active_threads(layout: &Layout, interpreters: &[Address], memory: 
 /// The value of a name in a dict.
 fn find(values: &Values, dict: Address, name: &str) -> Option<Address> {
     let items = values.items_of(&values.object(dict).ok()?, ENTRIES).ok()?;
-    let found = items.pairs.into_iter().find(|(key, _)| values.is_text(*key, name));
-    found.map(|(_, value)| value)
+    let mut pairs = items.pairs.chunks(EXPECTED).flat_map(|some| {
+        values.expect(some.iter().map(|(key, _)| *key));
+        some
+    });
+    pairs.find(|(key, _)| values.is_text(*key, name)).map(|(_, value)| *value)
 }
 
 /// What the dict of active threads at `dict` says of the threads with these idents.
@@ -68,7 +74,12 @@ pub(crate) fn names(
     values.ask(interpreter);
     values.start_without_part();
     let items = values.object(dict).and_then(|dict| values.items_of(&dict, ENTRIES));
-    let named = items.into_iter().flat_map(|items| items.pairs).filter_map(|(key, thread)| {
+    let pairs = items.map(|items| items.pairs).unwrap_or_default();
+    let expected = pairs.chunks(EXPECTED).flat_map(|some| {
+        values.expect(some.iter().flat_map(|(key, thread)| [*key, *thread]));
+        some.iter().copied()
+    });
+    let named = expected.filter_map(|(key, thread)| {
         let ident = Ident(values.small_int(&values.object(key).ok()?)? as u64);
         let thread = idents.contains(&ident).then(|| values.object(thread).ok())??;
         Some((ident, naming(&values, &thread, layout, memory)))

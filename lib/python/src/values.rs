@@ -156,6 +156,11 @@ impl<'a> Values<'a> {
         self.objects
     }
 
+    /// Says that the objects at these addresses will be looked at next.
+    pub(crate) fn expect(&self, objects: impl Iterator<Item = Address>) {
+        self.reader.expect(objects);
+    }
+
     /// Whether nothing more may be read, or next to nothing.
     pub(crate) fn is_spent(&self) -> bool {
         self.reader.is_spent()

@@ -93,14 +93,18 @@ pub(crate) fn look(pid: u32, options: &Options) -> Result<Look, CaptureError> {
     let runtime = crate::find_runtime(&loaded, &maps, &memory, options);
     memory.keep_long_reads();
 
+    let is_stopped = !options.python_only && options.no_block.is_none();
+    let recorder = Recorder::new(&memory);
+    let walk =
+        |threads: &[Thread]| runtime.found.as_ref().map(|found| (found, pyst_python::walk(found, threads, &recorder)));
+    // Without stacks the walk needs no more of threads than their ids, and need not wait for them to be seen.
+    let walked_by_ids = if is_stopped { None } else { sight.by_ids().map(|threads| walk(&threads)) };
     let seen = sight.seen();
     let threads: Vec<Thread> = seen.iter().map(|seen| seen.thread.clone()).collect();
     let bedroom = Bedroom::of(&memory, &maps, stat.start_stack);
-    let is_stopped = !options.python_only && options.no_block.is_none();
     let stacks = if !is_stopped { Vec::new() } else { look_at_stacks(bedroom, seen, &memory) };
     let as_asleep = with_registers(&threads, &stacks);
-    let recorder = Recorder::new(&memory);
-    let walked = runtime.found.as_ref().map(|found| (found, pyst_python::walk(found, &as_asleep, &recorder)));
+    let walked = walked_by_ids.unwrap_or_else(|| walk(&as_asleep));
     let waits = Before::of(&proc, seen.iter().map(|seen| seen.wait.clone()).collect(), &recorder);
     let python = walked.as_ref().map(|(found, walked)| (*found, &walked.python));
     let locals = python.map(|(found, python)| Locals::look(found, python, options.locals, &AtOnce(&memory)));

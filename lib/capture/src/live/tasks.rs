@@ -136,6 +136,12 @@ impl Sight {
         Sight { tasks, work, helper: helper.flatten(), seen: None }
     }
 
+    /// The threads with nothing but their ids, ascending, if that is what they are called in their own namespace, too.
+    pub(crate) fn by_ids(&self) -> Option<Vec<Thread>> {
+        let thread = |tid: &u32| Thread { tid: Tid(*tid), namespace_tid: Some(*tid), ..Thread::default() };
+        self.tasks.same_ids.then(|| self.work.tids.iter().map(thread).collect())
+    }
+
     /// What is seen of the threads, ascending; those that have exited meanwhile are not among them.
     pub(crate) fn seen(&mut self) -> &[Seen] {
         let Sight { tasks, work, helper, seen } = self;

@@ -2,7 +2,7 @@
 
 use super::Lack;
 use pyst_memory::{Memory, MemoryExt};
-use pyst_snapshot::Address;
+use pyst_snapshot::{Address, Range};
 use std::cell::Cell;
 
 /// How many bytes are read for one variable.
@@ -44,6 +44,13 @@ impl<'a> Reader<'a> {
     /// Starts a variable that may read less than others.
     pub(crate) fn start_within(&self, limit: u64) {
         self.left.set(limit.min(OF_A_VALUE));
+    }
+
+    /// Says that something at each of these addresses will be read next.
+    pub(crate) fn expect(&self, addresses: impl Iterator<Item = Address>) {
+        /// The size of most objects.
+        const LENGTH: u64 = 64;
+        self.memory.expect(addresses.filter_map(|address| Range::sized(address, LENGTH)).collect());
     }
 
     /// The `length` bytes at `address`.
