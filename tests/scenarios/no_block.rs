@@ -320,6 +320,40 @@ fn threads_that_another_process_traces_are_verified_while_they_sleep() {
     scenario.finish();
 }
 
+/// Nobody else can stop them: no advice is to.
+#[test]
+fn of_threads_that_another_process_traces_no_stop_is_advised() {
+    let scenario = Scenario::new("no block: advice for what another traces");
+    if !has_program("strace") {
+        return scenario.skip("all", "strace is not installed");
+    }
+    for interpreter in representatives() {
+        scenario.on(&interpreter.name, || {
+            let target = Target::start_awake(interpreter, "chains.py", &["1"])?;
+            let said = |options: &[&str]| -> Result<Vec<String>> {
+                let pid = target.pid().to_string();
+                let (_, report) = analysed(&grab(options.iter().copied().chain([pid.as_str()]))?.stdout)?;
+                let listed = report.json["diagnostics"].as_array().cloned().context("no diagnostics")?;
+                let advising = |one: &&Value| one["code"] == "not-asleep" || one["code"] == "not-verified";
+                Ok(listed.iter().filter(advising).map(|one| one["message"].to_string()).collect())
+            };
+            let untraced = said(&["--no-block"])?;
+            ensure!(untraced.iter().any(|one| one.contains("--no-block=fallback stops")), "{untraced:?}");
+            let strace = target.strace()?;
+            for options in [&[][..], &["--no-block"], &["--no-block=fallback"]] {
+                let traced = said(options)?;
+                ensure!(!traced.is_empty(), "{options:?}: nothing is said of threads that run");
+                for one in traced {
+                    ensure!(one.contains("trace") && !one.contains("fallback"), "{options:?}: {one}");
+                }
+            }
+            drop(strace);
+            Ok(())
+        });
+    }
+    scenario.finish();
+}
+
 #[test]
 fn a_snapshot_without_a_stop_says_the_same_elsewhere_and_its_text_marks_doubt() {
     let scenario = Scenario::new("no block: elsewhere");
