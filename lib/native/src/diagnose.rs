@@ -23,7 +23,7 @@ pub(crate) fn diagnose(stack: &NativeStack, modules: &ModuleTable) -> Option<Dia
         StackEnd::REGISTER_UNKNOWN => (
             Severity::INFO,
             "register-unknown",
-            "the unwind information needs a register that only a stop of the thread would tell",
+            "to go on, a register would be needed that only a stop of the thread tells",
         ),
         StackEnd::BAD_CFI => {
             (Severity::LOSS, "stack-incomplete", "the unwind information is malformed or needs a lost register")

@@ -101,7 +101,11 @@ impl<'a> Stepper<'a> {
             Covered::Not if is_trampoline() => self.by_trampoline(frame, stack),
             Covered::Not if self.is_bad_call(frame) => self.by_bad_call(frame, stack),
             Covered::Not => {
-                let end = if located.is_some() { StackEnd::NO_CFI } else { StackEnd::NO_MODULE };
+                let end = match located {
+                    None => StackEnd::NO_MODULE,
+                    Some(_) if self.lacks_frame_pointer(frame) => StackEnd::REGISTER_UNKNOWN,
+                    Some(_) => StackEnd::NO_CFI,
+                };
                 let stepped = self.by_epilogue(frame, stack).or_else(|| self.by_frame_pointer(frame, stack));
                 stepped.unwrap_or(Stepped::ended(end))
             }
@@ -236,6 +240,11 @@ impl<'a> Stepper<'a> {
         }
         let caller = Ok(Frame { floor: cfa, ..self.frame(registers, FoundBy::FRAME_POINTER) });
         Some(Stepped { cfa: Some(cfa), trampoline: false, caller })
+    }
+
+    /// Whether the function may keep a frame pointer, and nobody told it: that of a thread that slept.
+    fn lacks_frame_pointer(&self, frame: &Frame) -> bool {
+        frame.registers.get(self.machine.frame_pointer()).is_none() && self.keeps_frame_pointer(frame) != Some(false)
     }
 
     fn keeps_frame_pointer(&self, frame: &Frame) -> Option<bool> {

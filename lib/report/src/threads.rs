@@ -261,7 +261,12 @@ fn unplaced_message(unplaced: &Unplaced, native: Option<&wire::NativeStack>) -> 
             format!("their evaluation loops are not in the native stack, which ends early ({})", end.name())
         }
         (Reason::OutsideStack, None) => "their evaluation loops are not in the native stack".to_owned(),
-        (Reason::NoAnchor, _) => "the interpreter keeps nothing of them on the C stack".to_owned(),
+        (Reason::NoAnchor, Some(end)) => format!(
+            "the interpreter keeps nothing of them on the C stack, and their evaluation loops may be in the part of the native \
+             stack that is missing: it ends early ({})",
+            end.name()
+        ),
+        (Reason::NoAnchor, None) => "the interpreter keeps nothing of them on the C stack".to_owned(),
         (Reason::Ambiguous, _) => "several native frames claim the same part of the stack".to_owned(),
         (Reason::Disorder, _) => "their places contradict the order of the Python frames".to_owned(),
     };
@@ -279,4 +284,21 @@ fn plural(count: usize, word: &str) -> String {
 /// Whether a native stack has outer frames that are not known.
 pub(crate) fn ends_early(end: StackEnd) -> bool {
     !matches!(end, StackEnd::COMPLETE | StackEnd::ZERO_RETURN_ADDRESS)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn what_could_not_be_placed_says_that_the_native_stack_ends_early() {
+        let message = |reason, end| {
+            let native = wire::NativeStack { tid: Tid(1), frames: Vec::new(), end };
+            unplaced_message(&Unplaced { reason, runs: 1, frames: 2 }, Some(&native))
+        };
+        for reason in [Reason::OutsideStack, Reason::NoAnchor] {
+            assert!(message(reason, StackEnd::REGISTER_UNKNOWN).contains("ends early (register-unknown)"));
+            assert!(!message(reason, StackEnd::COMPLETE).contains("early"));
+        }
+    }
 }

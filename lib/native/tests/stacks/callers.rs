@@ -84,7 +84,7 @@ fn a_call_into_data_leads_back_to_the_caller_and_a_return_into_data_to_nowhere()
         Map { range: Range { start: Address(data), end: Address(data + 0x1000) }, permissions: 6, ..Map::default() };
     let called = World::default()
         .function(0x100, "outer", NO_CALLER)
-        .registers(&[(RIP, data + 0x10), (RSP, STACK)])
+        .registers(&[(RIP, data + 0x10), (RSP, STACK), (RBP, 0)])
         .words(STACK, &[TEXT + 0x110]);
     assert_eq!(called.end(), StackEnd::NO_CFI, "as long as nobody knows that it is no code");
     let called = World { maps: vec![map.clone()], ..called };
@@ -123,6 +123,11 @@ fn code_without_cfi_is_left_by_a_frame_pointer_that_stands_every_test() {
     assert_eq!(without_cfi(&[]).unwind().1, ["bare", "outer"], "code that is not to be had is believed");
 
     assert_eq!(without_cfi(&[0x90; 7]).end(), StackEnd::NO_CFI, "no call before the return address");
+    let untold =
+        |code: &[u8]| without_cfi(&call).bytes(TEXT + 0x300, code).registers(&[(RIP, TEXT + 0x310), (RSP, STACK)]);
+    assert_eq!(untold(&[0x55, 0x48, 0x89, 0xe5]).end(), StackEnd::REGISTER_UNKNOWN, "a frame pointer that nobody told");
+    let pushes_none = [0x48, 0x83, 0xec, 0x18, 0xe8, 0, 0, 0, 0, 0x90, 0x90, 0x90, 0x90, 0x90, 0x90, 0x90];
+    assert_eq!(untold(&pushes_none).end(), StackEnd::NO_CFI, "it keeps none");
     let misaligned = without_cfi(&call).registers(&[(RIP, TEXT + 0x310), (RSP, STACK), (RBP, STACK + 0x21)]);
     assert_eq!(misaligned.end(), StackEnd::NO_CFI);
     let below = without_cfi(&call).registers(&[(RIP, TEXT + 0x310), (RSP, STACK + 0x28), (RBP, STACK + 0x20)]);

@@ -61,7 +61,7 @@ open_enum!(
         NO_REGISTERS = 12, "no-registers";
         /// What lies beyond is another stack's leftovers: a greenlet switch.
         STACK_SWITCH = 13, "stack-switch";
-        /// The CFI needs a register that was not known from the start: of a thread that was not stopped most are not.
+        /// To go on, a register is needed that was not known from the start: of a thread that was not stopped most are not.
         REGISTER_UNKNOWN = 14, "register-unknown";
     }
 );
