@@ -330,7 +330,7 @@ fn attributes_that_take_no_bytes_do_not_take_hours() {
     let main = file.symbol_named("main").unwrap();
     let start = std::time::Instant::now();
     assert_eq!(file.calls_covering(&[main, Svma(main.0 + 1)]), [Calls::default(), Calls::default()]);
-    assert!(start.elapsed().as_secs() < 60);
+    assert!(start.elapsed().as_secs() < 600);
 }
 
 #[test]
@@ -346,5 +346,5 @@ fn abbreviations_that_all_units_read_anew_do_not_take_hours() {
     let main = file.symbol_named("main").unwrap();
     let start = std::time::Instant::now();
     assert_eq!(file.calls_covering(&[main]), [Calls::default()]);
-    assert!(start.elapsed().as_secs() < 60);
+    assert!(start.elapsed().as_secs() < 600);
 }

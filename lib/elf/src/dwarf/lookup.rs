@@ -5,10 +5,11 @@ use super::functions::{Inlined, functions_at, inlined_at, within};
 use super::lines::{Line, lines_at, path_of};
 use super::names::AllUnits;
 use super::{Call, Calls, Sections, Slice, cut};
+use crate::parallel;
 use gimli::{Dwarf, Unit, UnitOffset, UnitRef};
 use pyst_snapshot::Svma;
 use std::collections::{BTreeMap, BTreeSet};
-use std::rc::Rc;
+use std::sync::Arc;
 
 /// What is said of each svma. They are ascending. `listed` has the units that are known to have some, by where they start, with the
 /// indexes of those.
@@ -44,10 +45,15 @@ impl<'a> Lookup<'a> {
         for start in listed.keys().rev() {
             self.units.own.at(*start);
         }
-        for (start, indexes) in listed {
-            if let Some(unit) = self.units.own.at(start) {
-                self.ask(&unit, &indexes.into_iter().collect::<Vec<_>>());
-            }
+        let unit = |(start, indexes): (usize, BTreeSet<usize>)| {
+            let indexes: Vec<usize> = indexes.into_iter().collect();
+            Some((self.units.own.at(start)?, self.svmas_at(&indexes), indexes))
+        };
+        let units: Vec<_> = listed.into_iter().filter_map(unit).collect();
+        let (dwarf, common) = (self.units.own.dwarf, self.budget.common());
+        let answers = parallel::map(&units, |(unit, svmas, _)| told(dwarf, unit, svmas, &common.budget()));
+        for ((unit, _, indexes), told) in units.iter().zip(answers) {
+            self.note(unit, indexes, told);
         }
     }
 
@@ -69,7 +75,7 @@ impl<'a> Lookup<'a> {
             let Some(unit) = may_have.then(|| self.units.own.read(start)).flatten() else { continue };
             let has = ranged.unwrap_or_else(|| self.having_lines(&unit, &unknown));
             if !has.is_empty() {
-                self.ask(&Rc::new(unit), &has);
+                self.ask(&Arc::new(unit), &has);
                 unknown = self.unknown();
             }
         }
@@ -109,12 +115,15 @@ impl<'a> Lookup<'a> {
         found.map(|(index, _)| *index).collect()
     }
 
+    /// Asks a unit for the svmas that it has.
+    fn ask(&mut self, unit: &Arc<Unit<Slice<'a>>>, indexes: &[usize]) {
+        let told = told(self.units.own.dwarf, unit, &self.svmas_at(indexes), self.budget);
+        self.note(unit, indexes, told);
+    }
+
     /// Notes what a unit says of the svmas that it has.
-    fn ask(&mut self, unit: &Rc<Unit<Slice<'a>>>, indexes: &[usize]) {
-        let svmas = self.svmas_at(indexes);
+    fn note(&mut self, unit: &Arc<Unit<Slice<'a>>>, indexes: &[usize], (lines, chains): Told) {
         let inner = UnitRef::new(self.units.own.dwarf, unit);
-        let lines = lines_at(inner, &svmas, self.budget);
-        let chains = chains_at(inner, &svmas, self.budget);
         let lacking = inner.dwo_id.map(|_| {
             let name = inner.dwo_name().ok().flatten().and_then(|name| inner.attr_string(name).ok());
             cut(name.map_or(b"?", |name| name.slice()))
@@ -134,7 +143,7 @@ impl<'a> Lookup<'a> {
     }
 
     /// The calls at an svma, innermost first.
-    fn calls_of(&self, unit: &Rc<Unit<Slice<'a>>>, line: Option<Line>, chain: Option<Chain>) -> Vec<Call> {
+    fn calls_of(&self, unit: &Arc<Unit<Slice<'a>>>, line: Option<Line>, chain: Option<Chain>) -> Vec<Call> {
         let path = |file| path_of(UnitRef::new(self.units.own.dwarf, unit), file);
         let mut file = line.and_then(|line| path(line.file));
         let mut line = line.and_then(|line| line.line);
@@ -150,6 +159,14 @@ impl<'a> Lookup<'a> {
         calls.retain(|call| *call != Call::default());
         calls
     }
+}
+
+/// What a unit says of each of its svmas: the line, and the functions.
+type Told = (Vec<Option<Line>>, Vec<Option<Option<Chain>>>);
+
+fn told<'a>(dwarf: &Dwarf<Slice<'a>>, unit: &Unit<Slice<'a>>, svmas: &[Svma], budget: &Budget) -> Told {
+    let unit = UnitRef::new(dwarf, unit);
+    (lines_at(unit, svmas, budget), chains_at(unit, svmas, budget))
 }
 
 /// For each svma the function that has it, if any; the outer `None` where what the unit says is not believed.

@@ -4,7 +4,7 @@ use super::budget::Budget;
 use super::units::Units;
 use super::{Sections, Slice, cut};
 use gimli::{AttributeValue, DebugInfoOffset, Dwarf, Unit, UnitOffset, UnitRef};
-use std::rc::Rc;
+use std::sync::Arc;
 
 /// How many entries a name is looked for in: an inlined function's, the abstract one's, its declaration's.
 const MAX_ENTRIES: usize = 16;
@@ -22,7 +22,7 @@ pub(super) struct AllUnits<'a> {
 /// An entry of a unit of one of the two.
 struct Place<'a> {
     is_shared: bool,
-    unit: Rc<Unit<Slice<'a>>>,
+    unit: Arc<Unit<Slice<'a>>>,
     entry: UnitOffset,
 }
 
@@ -38,7 +38,7 @@ impl<'a> AllUnits<'a> {
     }
 
     /// The name of a function, its linkage name where it has one: what its entry says, or the ones that it refers to.
-    pub(super) fn name_of(&self, unit: &Rc<Unit<Slice<'a>>>, entry: UnitOffset) -> Option<Vec<u8>> {
+    pub(super) fn name_of(&self, unit: &Arc<Unit<Slice<'a>>>, entry: UnitOffset) -> Option<Vec<u8>> {
         let mut place = Place { is_shared: false, unit: unit.clone(), entry };
         for _ in 0..MAX_ENTRIES {
             let (name, next) = self.read(&place)?;

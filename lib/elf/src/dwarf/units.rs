@@ -10,7 +10,6 @@ use gimli::{
 };
 use std::cell::{OnceCell, RefCell};
 use std::collections::HashMap;
-use std::rc::Rc;
 use std::sync::Arc;
 
 pub(super) struct Units<'a> {
@@ -19,7 +18,7 @@ pub(super) struct Units<'a> {
     sections: &'a Sections<'a>,
     budget: &'a Budget,
     starts: OnceCell<Vec<usize>>,
-    kept: RefCell<HashMap<usize, Option<Rc<Unit<Slice<'a>>>>>>,
+    kept: RefCell<HashMap<usize, Option<Arc<Unit<Slice<'a>>>>>>,
     /// Those read last, with their offset: neighbours share them.
     abbreviations: RefCell<Option<(usize, Arc<Abbreviations>)>>,
 }
@@ -47,17 +46,17 @@ impl<'a> Units<'a> {
     }
 
     /// The unit that an entry is in.
-    pub(super) fn holding(&self, entry: DebugInfoOffset) -> Option<Rc<Unit<Slice<'a>>>> {
+    pub(super) fn holding(&self, entry: DebugInfoOffset) -> Option<Arc<Unit<Slice<'a>>>> {
         let after = self.starts().partition_point(|start| *start <= entry.0);
         self.at(*self.starts().get(after.checked_sub(1)?)?)
     }
 
     /// The unit that starts here, which is kept.
-    pub(super) fn at(&self, start: usize) -> Option<Rc<Unit<Slice<'a>>>> {
+    pub(super) fn at(&self, start: usize) -> Option<Arc<Unit<Slice<'a>>>> {
         if let Some(unit) = self.kept.borrow().get(&start) {
             return unit.clone();
         }
-        let unit = self.read(start).map(Rc::new);
+        let unit = self.read(start).map(Arc::new);
         self.kept.borrow_mut().insert(start, unit.clone());
         unit
     }
