@@ -1,103 +1,274 @@
-//! Pages of a target that were read, each as it was then.
+//! What was read of a target's pages, each byte as it was then.
 //!
-//! They lie in a mapping of their own, which takes no more memory than was written to it, and which the kernel has back as a
-//! whole: a look may read more than all that comes after it needs.
+//! Pages are read whole, for what lies beside is mostly wanted too, but a look at thousands of threads wants a little of
+//! thousands of pages. So there is room for some whole pages, and when that is full what was wanted of them is packed. Both
+//! lie in mappings of their own, which take no more memory than was written to them, and which the kernel has back as a
+//! whole: a look may need more than all that comes after it.
 
-use super::page::PAGE;
+use super::page::{PAGE, page_of};
 use memmap2::MmapMut;
 use std::collections::HashMap;
 
-/// How many pages are kept, 24 MiB.
-pub(crate) const MAX_PAGES: usize = 6 << 10;
+/// How many whole pages there is room for, 4 MiB.
+pub(crate) const ROOM: usize = 1 << 10;
+
+/// How many bytes are packed.
+const MAX_PACKED: usize = 24 << 20;
+
+const SIZE: usize = PAGE as usize;
+
+/// What is packed: as many bytes as a page has for each bit of a mask.
+const GRAIN: usize = SIZE / u64::BITS as usize;
 
 /// Pages by where they start.
 #[derive(Default)]
 pub(crate) struct PageCache {
-    /// Made with the first page.
+    places: HashMap<u64, Place>,
+    whole: Part,
+    packed: Part,
+}
+
+/// A mapping that is made when it is needed, of which the first bytes are used.
+#[derive(Default)]
+struct Part {
     room: Option<MmapMut>,
-    /// How many pages of it are used.
     used: usize,
-    /// Where in the room each page lies; `None` for one that cannot be read.
-    places: HashMap<u64, Option<usize>>,
+}
+
+/// Where a page lies.
+#[derive(Clone, Copy)]
+enum Place {
+    /// Nowhere: it cannot be read.
+    Unreadable,
+    /// The whole of it. Of the grains with these bits something was wanted.
+    Whole(usize, u64),
+    /// One after the other, the grains with these bits.
+    Packed(usize, u64),
+}
+
+/// What is known of some bytes.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Known {
+    /// They were read.
+    Read,
+    /// They cannot be read.
+    Unreadable,
+    /// Nothing: their page has to be read.
+    Nothing,
 }
 
 impl PageCache {
-    /// How many pages more may be kept.
-    pub(crate) fn left(&self) -> usize {
-        MAX_PAGES.saturating_sub(self.places.len())
-    }
-
-    pub(crate) fn clear(&mut self) {
+    /// Makes room for so many whole pages; false if that was to be had by forgetting all only.
+    pub(crate) fn make_room(&mut self, pages: usize) -> bool {
+        if self.whole.used + pages.saturating_mul(SIZE) <= ROOM * SIZE || self.pack().is_some() {
+            return true;
+        }
         self.places.clear();
-        self.used = 0;
+        (self.whole.used, self.packed.used) = (0, 0);
+        false
     }
 
-    /// Whether this page was read, or could not be.
+    /// Whether anything is known of a page.
     pub(crate) fn knows(&self, page: u64) -> bool {
         self.places.contains_key(&page)
     }
 
-    /// The bytes of a page, if it was read.
-    pub(crate) fn get(&self, page: u64) -> Option<&[u8]> {
-        let at = (*self.places.get(&page)?)?;
-        self.room.as_ref()?.get(at..at.checked_add(PAGE as usize)?)
+    /// Whether a page was read.
+    pub(crate) fn has(&self, page: u64) -> bool {
+        matches!(self.places.get(&page), Some(Place::Whole(..) | Place::Packed(..)))
     }
 
-    /// Adds these pages as `read` puts them into their places, one after the other, and says how many bytes that were: as many
-    /// as are whole. There is to be room for them.
+    /// Fills `buffer` with the bytes from `address` on, which are of one page.
+    pub(crate) fn read(&mut self, address: u64, buffer: &mut [u8]) -> Known {
+        let offset = (address - page_of(address)) as usize;
+        let wanted = grains(offset, buffer.len());
+        let bytes = match self.places.get_mut(&page_of(address)) {
+            None => return Known::Nothing,
+            Some(Place::Unreadable) => return Known::Unreadable,
+            Some(Place::Whole(at, read)) => {
+                *read |= wanted;
+                self.whole.get(*at + offset, buffer.len())
+            }
+            Some(Place::Packed(_, read)) if wanted & !*read != 0 => return Known::Nothing,
+            // All that is wanted is there, so that it is in one piece.
+            Some(Place::Packed(at, read)) => {
+                let before = (*read & (wanted & wanted.wrapping_neg()).wrapping_sub(1)).count_ones() as usize;
+                self.packed.get(*at + before * GRAIN + offset % GRAIN, buffer.len())
+            }
+        };
+        let Some(bytes) = bytes else { return Known::Nothing };
+        buffer.copy_from_slice(bytes);
+        Known::Read
+    }
+
+    /// Adds these pages, for which there is room, as `read` puts them into their places one after the other, and says how many
+    /// bytes that were: as many as are whole. What was wanted of a page before stays as it was.
     pub(crate) fn add(&mut self, pages: &[u64], read: impl FnOnce(&mut [u8]) -> usize) {
-        const SIZE: usize = PAGE as usize;
-        if self.room.is_none() {
-            self.room = MmapMut::map_anon(MAX_PAGES * SIZE).ok();
+        let first = self.whole.used;
+        let Some(place) = self.whole.next(pages.len().saturating_mul(SIZE), ROOM * SIZE) else { return };
+        let got = read(place) / SIZE;
+        for (page, at) in pages.iter().take(got).zip((first..).step_by(SIZE)) {
+            let mut before = 0;
+            if let Some(Place::Packed(packed, bits)) = self.places.get(page) {
+                before = *bits;
+                for (index, grain) in bits_of(before).enumerate() {
+                    let from = self.packed.get(packed + index * GRAIN, GRAIN);
+                    let to = self.whole.get_mut(at + grain * GRAIN, GRAIN);
+                    from.zip(to).into_iter().for_each(|(from, to)| to.copy_from_slice(from));
+                }
+            }
+            self.places.insert(*page, Place::Whole(at, before));
         }
-        let first = self.used * SIZE;
-        let end = first.saturating_add(pages.len().saturating_mul(SIZE));
-        let place = self.room.as_mut().and_then(|room| room.get_mut(first..end));
-        let got = place.map_or(0, read) / SIZE;
-        self.places.extend(pages.iter().take(got).zip(0..).map(|(page, index)| (*page, Some(first + index * SIZE))));
-        self.used += got.min(pages.len());
+        self.whole.used = first + got.min(pages.len()) * SIZE;
     }
 
     /// Notes that this page cannot be read.
     pub(crate) fn add_unreadable(&mut self, page: u64) {
-        self.places.insert(page, None);
+        self.places.insert(page, Place::Unreadable);
     }
+
+    /// Packs what was wanted of the whole pages, and forgets the rest; `None` if there is too much.
+    fn pack(&mut self) -> Option<()> {
+        let PageCache { places, whole, packed } = self;
+        places.retain(|_, place| !matches!(place, Place::Whole(_, 0)));
+        for place in places.values_mut() {
+            if let Place::Whole(at, read) = *place {
+                let start = packed.used;
+                for grain in bits_of(read) {
+                    let bytes = whole.get(at + grain * GRAIN, GRAIN)?;
+                    packed.next(GRAIN, MAX_PACKED)?.copy_from_slice(bytes);
+                }
+                *place = Place::Packed(start, read);
+            }
+        }
+        whole.used = 0;
+        Some(())
+    }
+}
+
+impl Part {
+    fn get(&self, at: usize, length: usize) -> Option<&[u8]> {
+        self.room.as_ref()?.get(at..at.checked_add(length)?)
+    }
+
+    fn get_mut(&mut self, at: usize, length: usize) -> Option<&mut [u8]> {
+        self.room.as_mut()?.get_mut(at..at.checked_add(length)?)
+    }
+
+    /// The next so many bytes of at most `size`, from now on used.
+    fn next(&mut self, length: usize, size: usize) -> Option<&mut [u8]> {
+        if self.room.is_none() {
+            self.room = MmapMut::map_anon(size).ok();
+        }
+        let at = self.used;
+        let next = self.room.as_mut()?.get_mut(at..at.checked_add(length)?)?;
+        self.used += length;
+        Some(next)
+    }
+}
+
+/// The bits of the grains that so many bytes from `offset` on are in.
+fn grains(offset: usize, length: usize) -> u64 {
+    let (first, end) = (offset / GRAIN, offset.saturating_add(length).div_ceil(GRAIN));
+    let below = |grain: usize| if grain < u64::BITS as usize { (1 << grain) - 1 } else { u64::MAX };
+    below(end) & !below(first)
+}
+
+/// The numbers of the bits that are set.
+fn bits_of(mask: u64) -> impl Iterator<Item = usize> {
+    (0..u64::BITS as usize).filter(move |bit| mask & (1 << bit) != 0)
 }
 
 #[cfg(test)]
 mod tests {
     use super::*;
 
-    #[test]
-    fn pages_come_back_as_they_were_and_those_that_were_cut_off_are_unknown() {
-        let mut cache = PageCache::default();
-        let size = PAGE as usize;
-        cache.add(&[0x5000, 0x1000, 0x9000], |place| {
-            assert_eq!(place.len(), 3 * size);
-            place[..size].fill(5);
-            place[size..2 * size].fill(1);
-            2 * size + 100
-        });
-        cache.add_unreadable(0x7000);
-        cache.add(&[0x2000], |place| {
-            place.fill(2);
+    /// Some byte for each address, which is another at another time.
+    fn byte(address: u64, time: u8) -> u8 {
+        (address / 8).wrapping_mul(31).wrapping_add(address) as u8 ^ time
+    }
+
+    fn add(cache: &mut PageCache, pages: &[u64], time: u8) {
+        cache.add(pages, |place| {
+            let addresses = pages.iter().flat_map(|page| *page..page + PAGE);
+            place.iter_mut().zip(addresses).for_each(|(place, address)| *place = byte(address, time));
             place.len()
         });
-        assert_eq!(cache.get(0x5000), Some(vec![5; size].as_slice()));
-        assert_eq!(cache.get(0x1000), Some(vec![1; size].as_slice()));
-        assert_eq!(cache.get(0x2000), Some(vec![2; size].as_slice()));
-        assert!(!cache.knows(0x9000) && cache.knows(0x7000));
-        assert_eq!((cache.get(0x9000), cache.get(0x7000)), (None, None));
-        assert_eq!(cache.left(), MAX_PAGES - 4);
-        cache.clear();
-        assert_eq!((cache.left(), cache.get(0x2000)), (MAX_PAGES, None));
+    }
+
+    fn read(cache: &mut PageCache, address: u64, length: usize) -> Result<Vec<u8>, Known> {
+        let mut bytes = vec![0; length];
+        match cache.read(address, &mut bytes) {
+            Known::Read => Ok(bytes),
+            other => Err(other),
+        }
+    }
+
+    fn as_of(address: u64, length: u64, time: u8) -> Result<Vec<u8>, Known> {
+        Ok((address..address + length).map(|address| byte(address, time)).collect())
     }
 
     #[test]
-    fn more_than_there_is_room_for_is_not_kept() {
+    fn pages_come_back_as_they_were_and_those_that_were_cut_off_are_unknown() {
         let mut cache = PageCache::default();
-        let pages: Vec<u64> = (0..=MAX_PAGES as u64).map(|page| page * PAGE).collect();
-        cache.add(&pages, |place| place.len());
-        assert_eq!(cache.left(), MAX_PAGES);
+        cache.add(&[0x5000, 0x1000, 0x9000], |place| {
+            assert_eq!(place.len(), 3 * SIZE);
+            place[..SIZE].fill(5);
+            place[SIZE..2 * SIZE].fill(1);
+            2 * SIZE + 100
+        });
+        cache.add_unreadable(0x7000);
+        add(&mut cache, &[0x2000], 0);
+        assert_eq!(read(&mut cache, 0x5000, SIZE), Ok(vec![5; SIZE]));
+        assert_eq!(read(&mut cache, 0x1fff, 1), Ok(vec![1]));
+        assert_eq!(read(&mut cache, 0x2000, SIZE), as_of(0x2000, PAGE, 0));
+        assert_eq!(read(&mut cache, 0x9000, 1), Err(Known::Nothing));
+        assert_eq!(read(&mut cache, 0x7000, 1), Err(Known::Unreadable));
+        assert!(cache.knows(0x7000) && !cache.knows(0x9000) && !cache.has(0x7000) && cache.has(0x1000));
+    }
+
+    #[test]
+    fn what_was_wanted_stays_as_it_was_when_there_is_no_room_for_whole_pages() {
+        let mut cache = PageCache::default();
+        let wanted = [(0x1000, 8), (0x1fc0, 64), (0x13f8, 16), (0x1800, 200)];
+        add(&mut cache, &[0x1000, 0x2000], 1);
+        for (address, length) in wanted {
+            assert_eq!(read(&mut cache, address, length), as_of(address, length as u64, 1));
+        }
+        assert!(cache.make_room(ROOM));
+        assert!(cache.has(0x1000) && !cache.knows(0x2000), "nothing of it was wanted");
+        let stays = |cache: &mut PageCache| {
+            for (address, length) in wanted {
+                assert_eq!(read(cache, address, length), as_of(address, length as u64, 1));
+            }
+        };
+        stays(&mut cache);
+        assert_eq!(read(&mut cache, 0x1040, 1), Err(Known::Nothing));
+        assert_eq!(read(&mut cache, 0x17f8, 16), Err(Known::Nothing));
+        // Its page is read once more, at another time.
+        add(&mut cache, &[0x3000, 0x1000], 2);
+        stays(&mut cache);
+        assert_eq!(read(&mut cache, 0x1040, 8), as_of(0x1040, 8, 2));
+        assert!(cache.make_room(ROOM));
+        stays(&mut cache);
+        assert_eq!(read(&mut cache, 0x1040, 8), as_of(0x1040, 8, 2));
+    }
+
+    #[test]
+    fn all_is_forgotten_when_even_what_was_wanted_is_too_much() {
+        let mut cache = PageCache::default();
+        let mut page = 0;
+        let forgot = loop {
+            if !cache.make_room(1) {
+                break page;
+            }
+            add(&mut cache, &[page], 0);
+            assert_eq!(read(&mut cache, page, SIZE), as_of(page, PAGE, 0));
+            page += PAGE;
+        };
+        assert!(forgot as usize > MAX_PACKED && (forgot as usize) < MAX_PACKED + (2 * ROOM * SIZE));
+        assert!(!cache.knows(0));
+        add(&mut cache, &[0], 1);
+        assert_eq!(read(&mut cache, 0, SIZE), as_of(0, PAGE, 1));
     }
 }

@@ -1,6 +1,6 @@
 //! The memory of a living process, read while it runs: for looking only. Nothing read here enters a snapshot.
 
-use super::cache::{MAX_PAGES, PageCache};
+use super::cache::{Known, PageCache, ROOM};
 use super::maps;
 use super::page::{PAGE, page_of};
 use super::pagemap::Pagemap;
@@ -63,7 +63,7 @@ impl LiveMemory {
 
     /// Whether the page that `address` is in comes in no time, or has come since it was first asked about.
     pub(crate) fn is_there(&self, address: u64) -> bool {
-        let was_read = || self.pages.borrow().get(page_of(address)).is_some();
+        let was_read = || self.pages.borrow().has(page_of(address));
         self.comes_at_once(address) || was_read()
     }
 
@@ -89,7 +89,7 @@ impl LiveMemory {
         for range in ranges {
             for page in (page_of(range.start.0)..range.end.0).step_by(PAGE as usize) {
                 let is_new = wanted.last() != Some(&page) && !known(page);
-                if is_new && wanted.len() < MAX_PAGES && self.pagemap.has(page) {
+                if is_new && wanted.len() < ROOM && self.pagemap.has(page) {
                     wanted.push(page);
                 }
             }
@@ -107,8 +107,7 @@ impl LiveMemory {
 
     /// Makes room for as many pages.
     fn make_room(&self, pages: usize) {
-        if self.pages.borrow().left() < pages {
-            self.pages.borrow_mut().clear();
+        if !self.pages.borrow_mut().make_room(pages) {
             self.started_anew.set(true);
         }
     }
@@ -145,15 +144,13 @@ impl LiveMemory {
 
     /// Copies from one page.
     fn read_in_page(&self, address: u64, buffer: &mut [u8]) -> Option<()> {
-        let page = page_of(address);
-        if !self.pages.borrow().knows(page) {
+        let mut known = self.pages.borrow_mut().read(address, buffer);
+        if known == Known::Nothing {
             self.make_room(1);
-            self.read_page(page);
+            self.read_page(page_of(address));
+            known = self.pages.borrow_mut().read(address, buffer);
         }
-        let offset = (address - page) as usize;
-        let pages = self.pages.borrow();
-        buffer.copy_from_slice(pages.get(page)?.get(offset..offset.checked_add(buffer.len())?)?);
-        Some(())
+        (known == Known::Read).then_some(())
     }
 
     fn read_page(&self, page: u64) {
