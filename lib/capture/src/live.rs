@@ -128,6 +128,7 @@ fn look_limit(options: &Options) -> Duration {
 
 fn capture_here(pid: u32, options: &Options, steps: &Sender<Step>) -> Result<Snapshot, CaptureError> {
     let (mut look, taken) = look_and_take(pid, options, steps)?;
+    look.forget_what_was_expected();
     look.renew_modules(&options.search);
     let _ = steps.send(Step::Finish);
     let Taken { mut threads, memory, captured_at, blocking, stopped, bytes, verdicts, .. } = taken;

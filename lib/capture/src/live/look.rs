@@ -21,6 +21,7 @@ use pyst_elf::{ModuleId, Search};
 use pyst_memory::{RangeSet, Recorder};
 use pyst_snapshot::payload::{Map, Module, Process, Python, Runtime, Thread};
 use pyst_snapshot::{Address, Bytes, Range, Tid};
+use std::borrow::Cow;
 use std::collections::BTreeSet;
 use std::fs::File;
 use std::io::Read;
@@ -163,7 +164,10 @@ fn look_at_stacks(mut bedroom: Bedroom<'_>, seen: &[Seen], memory: &LiveMemory) 
 }
 
 /// The threads with what is known of the registers of those that sleep.
-fn with_registers(threads: &[Thread], stacks: &[(Sleeper, Vec<Range>)]) -> Vec<Thread> {
+fn with_registers<'a>(threads: &'a [Thread], stacks: &[(Sleeper, Vec<Range>)]) -> Cow<'a, [Thread]> {
+    if stacks.is_empty() {
+        return threads.into();
+    }
     let sleeper = |tid: Tid| {
         let at = stacks.binary_search_by_key(&tid, |(sleeper, _)| sleeper.tid).ok()?;
         stacks.get(at).map(|(sleeper, _)| sleeper)
@@ -173,7 +177,7 @@ fn with_registers(threads: &[Thread], stacks: &[(Sleeper, Vec<Range>)]) -> Vec<T
         stack: sleeper(thread.tid).map(|sleeper| sleeper.stack),
         ..thread.clone()
     };
-    threads.iter().map(with).collect()
+    threads.iter().map(with).collect::<Vec<_>>().into()
 }
 
 /// Where threads that run may have pushed frames by then.
@@ -188,6 +192,12 @@ fn slack(python: &Python, seen: &[Seen]) -> Vec<Range> {
 }
 
 impl Look {
+    /// Forgets what was needed for the stop only: of many threads that is a lot.
+    pub(crate) fn forget_what_was_expected(&mut self) {
+        (self.rehearsal, self.prediction, self.locals) = (Arc::default(), Arc::default(), None);
+        self.threads = Vec::new();
+    }
+
     /// Whether the process has become another program since (an exec), so that nothing that was looked at is true any more.
     pub(crate) fn is_of_another_program(&self) -> bool {
         let lives = || self.proc.stat().is_some_and(|stat| !stat.is_exiting());
