@@ -155,6 +155,23 @@ fn a_child_that_exits_meanwhile_does_not_cost_the_others() {
     scenario.finish();
 }
 
+/// Its children come and go, and it does not.
+#[test]
+fn of_a_process_that_lives_no_captures_are_missed() {
+    let scenario = Scenario::new("children: short-lived, again and again");
+    scenario.on("all", || {
+        let shell = Child::spawn(Command::new("sh").args(["-c", "while :; do sleep 0.01; done"]).stdin(Stdio::null()))?;
+        let pid = shell.pid().to_string();
+        for _ in 0..12 {
+            let output = grab(["--children", "--count=8", "--interval=0.01", "--no-block", &pid])?;
+            let said = output.said()?;
+            ensure!(!said.contains("captures were made before"), "{said}");
+        }
+        Ok(())
+    });
+    scenario.finish();
+}
+
 #[test]
 fn a_child_of_another_user_does_not_cost_the_others() {
     let scenario = Scenario::new("--children, one of another user");

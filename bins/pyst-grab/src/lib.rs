@@ -38,7 +38,10 @@ pub fn run(args: &Args) -> anyhow::Result<Exit> {
             progress.say(|| doing(member, index, members.len(), &pace, &options));
             let captured = member.capture(&options);
             is_root_captured |= index == 0 && captured.is_ok();
-            let snapshot = captured.unwrap_or_else(|error| member.failed(reason(error, member, &pace), &options));
+            let snapshot = captured.unwrap_or_else(|error| {
+                let reason = if index == 0 { reason(error, member, &pace) } else { error.diagnostic() };
+                member.failed(reason, &options)
+            });
             sink.put(&snapshot)?;
         }
         if !is_root_captured && (pace.begun() == 1 || root.ended_pid().is_some()) {
@@ -60,7 +63,8 @@ fn doing(member: &Member, index: usize, members: usize, pace: &Pace, options: &O
     format!("{round}{}{place}{how}", member.target())
 }
 
-/// Why a process could not be captured. One that has been there is missed when it is gone.
+/// Why the process could not be captured that all begins with: it has been there, and is missed when it is gone. Its children
+/// are listed anew each time.
 fn reason(error: CaptureError, member: &Member, pace: &Pace) -> Diagnostic {
     let taken = pace.begun().saturating_sub(1);
     match member.ended_pid().filter(|_| taken > 0) {

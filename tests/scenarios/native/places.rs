@@ -70,6 +70,8 @@ fn a_parent_that_waits_for_its_vforked_child_is_let_be() {
         let output = run(tool(Tool::Grab).args(["--stop-limit=100", &pid]))?.expect_status(3)?;
         let report = partial_report(&output.stdout)?;
         ensure!(report.codes().contains(&"thread-not-stopped".to_owned()), "{:?}", report.codes());
+        // It went on waiting.
+        ensure!(!report.codes().contains(&"stop-took-longer".to_owned()), "a stop is told that was none");
         ensure!(report.thread(program.pid())?.frames().is_empty(), "frames from nowhere");
         Ok(())
     });

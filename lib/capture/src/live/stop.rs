@@ -90,6 +90,8 @@ fn trace(plan: Plan) -> Result<Stopped, Errno> {
     // of the time is left for reading what those have.
     let patience = if count == 1 { limit.saturating_mul(PATIENCE_WITH_ONE) } else { limit.mul_f64(0.7) };
     tracer.stop_all(started + patience, ask.only.is_none());
+    // One that took long to stop went on until then, or waited for something else.
+    let began = if count == 1 && started.elapsed() > limit { Instant::now() } else { started };
     let deadline = if count == 1 { Instant::now() } else { started } + limit;
     tracer.read_registers();
     let mut threads = tracer.take_threads();
@@ -106,7 +108,7 @@ fn trace(plan: Plan) -> Result<Stopped, Errno> {
     let settled = read().or_else(|| reader.read(threads.clone(), left()));
     copy.close();
     tracer.let_go();
-    let stopped = started.elapsed();
+    let stopped = began.elapsed();
 
     let mut diagnostics = diagnose(tracer.threads(), settled.is_some(), limit);
     diagnostics.extend((stopped > limit).then(|| longer_than_allowed(stopped, limit, threads.len())));
