@@ -4,8 +4,8 @@
 use crate::empty_root::EmptyRoot;
 use anyhow::{Context, Result, bail, ensure};
 use pyst_tests::{
-    Child, Interpreter, Output, Pipeline, Report, Scenario, Tool, copy_program, has_program, interpreters, is_root,
-    run, tools_dir, wait_until,
+    Child, Interpreter, Output, Pipeline, Report, Scenario, Target, Tool, copy_program, has_program, interpreters,
+    is_root, run, tools_dir, wait_until,
 };
 use std::fs;
 use std::io::{BufRead, BufReader};
@@ -240,6 +240,15 @@ fn filters_and_policies_of_a_sandbox_are_told_from_other_refusals() {
             let output = run(command.args(["--no-block", &target.pid().to_string()]).current_dir("/"))?;
             ensure!(output.status == Some(0), "exit status {:?}: {}", output.status, output.said()?);
             ensure!(report(&output)?.threads()[0].python_frames()?.len() == 3, "other frames");
+            Ok(())
+        });
+        scenario.on("no ptrace, and some needed", || {
+            let busy = Target::start_awake(interpreter, "chains.py", &["1"])?;
+            let mut command = command(&prefix, public.grab().display().to_string());
+            let output = run(command.args(["--no-block=fallback", &busy.pid().to_string()]).current_dir("/"))?;
+            let said = output.said()?;
+            ensure!(output.status == Some(3) && said.contains("could not be stopped"), "{:?}: {said}", output.status);
+            ensure!(words.iter().all(|word| said.contains(word)), "{words:?} are not in: {said}");
             Ok(())
         });
     }
