@@ -42,6 +42,13 @@ impl RangeSet {
         &self.ranges
     }
 
+    /// The same, of a set that is not needed any more.
+    #[must_use]
+    pub fn into_merged(mut self) -> Vec<Range> {
+        self.merge();
+        self.ranges
+    }
+
     /// Whether nothing is in it.
     #[must_use]
     pub fn is_empty(&self) -> bool {

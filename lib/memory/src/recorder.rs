@@ -31,6 +31,11 @@ impl<M: Memory> Recorder<M> {
         self.read.borrow_mut().merged().to_vec()
     }
 
+    /// The ranges that were read, ascending and disjoint.
+    pub fn into_ranges(self) -> Vec<Range> {
+        self.read.into_inner().into_merged()
+    }
+
     /// What was read, as the sections of a snapshot. `inner` must not have changed meanwhile: it is a copy, or a core file. Of
     /// what has gone into them it is told that nobody needs it any more.
     ///

@@ -7,10 +7,11 @@
 
 use super::page::{PAGE, page_of};
 use memmap2::MmapMut;
+use pyst_snapshot::{Address, Range};
 use std::collections::HashMap;
 
-/// How many whole pages there is room for, 4 MiB.
-pub(crate) const ROOM: usize = 1 << 10;
+/// How many whole pages there is room for, 3 MiB.
+pub(crate) const ROOM: usize = 768;
 
 /// How many bytes are packed.
 const MAX_PACKED: usize = 24 << 20;
@@ -120,6 +121,19 @@ impl PageCache {
             self.places.insert(*page, Place::Whole(at, before));
         }
         self.whole.used = first + got.min(pages.len()) * SIZE;
+    }
+
+    /// Says that of what was read nothing in `range` is wanted any more.
+    pub(crate) fn unwant(&mut self, range: Range) {
+        for page in (page_of(range.start.0)..range.end.0).step_by(SIZE) {
+            if let Some(Place::Whole(_, read)) = self.places.get_mut(&page) {
+                let part = range.intersect(Range { start: Address(page), end: Address(page.saturating_add(PAGE)) });
+                // A grain of which another part is wanted stays.
+                let start = (part.start.0 - page).div_ceil(GRAIN as u64) as usize * GRAIN;
+                let end = (part.end.0.saturating_sub(page) as usize) / GRAIN * GRAIN;
+                *read &= !grains(start, end.saturating_sub(start));
+            }
+        }
     }
 
     /// Notes that this page cannot be read.
@@ -252,6 +266,21 @@ mod tests {
         assert!(cache.make_room(ROOM));
         stays(&mut cache);
         assert_eq!(read(&mut cache, 0x1040, 8), as_of(0x1040, 8, 2));
+    }
+
+    #[test]
+    fn what_is_not_wanted_any_more_is_not_packed() {
+        let mut cache = PageCache::default();
+        add(&mut cache, &[0x1000, 0x2000], 1);
+        assert_eq!(read(&mut cache, 0x1000, SIZE), as_of(0x1000, PAGE, 1));
+        assert_eq!(read(&mut cache, 0x2000, SIZE), as_of(0x2000, PAGE, 1));
+        cache.unwant(Range { start: Address(0x1108), end: Address(0x2044) });
+        assert!(cache.make_room(ROOM));
+        assert_eq!(cache.packed.used, 0x140 + SIZE - GRAIN);
+        assert_eq!(read(&mut cache, 0x1000, 0x140), as_of(0x1000, 0x140, 1));
+        assert_eq!(read(&mut cache, 0x2040, 0x100), as_of(0x2040, 0x100, 1));
+        assert_eq!(read(&mut cache, 0x1140, 8), Err(Known::Nothing));
+        assert_eq!(read(&mut cache, 0x2000, 8), Err(Known::Nothing));
     }
 
     #[test]

@@ -110,7 +110,7 @@ pub(crate) fn look(pid: u32, options: &Options) -> Result<Look, CaptureError> {
     let python = walked.as_ref().map(|(found, walked)| (*found, &walked.python));
     let locals = python.map(|(found, python)| Locals::look(found, python, options.locals, &AtOnce(&memory)));
 
-    let seen_by_walk = recorder.ranges();
+    let seen_by_walk = recorder.into_ranges();
     let slack: Vec<Range> = python.map_or_else(Vec::new, |(_, python)| slack(python, seen));
     let prediction = widen(seen_by_walk.iter().chain(&slack).copied().collect(), &maps);
     let mut led_to = RangeSet::new();
@@ -121,6 +121,8 @@ pub(crate) fn look(pid: u32, options: &Options) -> Result<Look, CaptureError> {
         leads(&memory, &all, &maps, MAX_STACK).merged().iter().for_each(|range| led_to.insert(*range));
     }
     let of_locals = locals.iter().flat_map(|locals| locals.ranges());
+    // Of many threads this is a lot.
+    drop((sight, as_asleep));
     let seen = rehearsal::Seen {
         walked: of_locals.chain(&seen_by_walk).copied().collect(),
         settled: walked.as_ref().is_none_or(|(_, walked)| !walked.unsettled),

@@ -67,6 +67,11 @@ impl LiveMemory {
         self.comes_at_once(address) || was_read()
     }
 
+    /// Says that of what was read nothing in `range` is wanted any more: if it is, it may have changed.
+    pub(crate) fn unwant(&self, range: Range) {
+        self.pages.borrow_mut().unwant(range);
+    }
+
     /// Pages that were wanted, and did not come.
     pub(crate) fn patience(&self) -> &Patience {
         &self.patience

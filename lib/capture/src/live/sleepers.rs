@@ -6,7 +6,7 @@
 
 use super::LIVE_ARCH;
 use super::memory::LiveMemory;
-use super::page::PAGE;
+use super::page::{PAGE, page_from};
 use super::stack::{MAX_STACK, MAX_STACKS, stack_at};
 use crate::registers::{RED_ZONE, layout};
 use pyst_memory::{Memory, MemoryExt};
@@ -126,6 +126,10 @@ impl<'a> Bedroom<'a> {
             let end = outermost.map_or(stack.read.start, |outermost| Address(outermost.0.saturating_add(ABOVE)));
             stack.read.end = end.max(stack.read.start).min(stack.read.end);
             stack.truncated = false;
+        }
+        if let Some(top) = thread_pointer {
+            // Behind it another stack may begin.
+            self.memory.unwant(Range { start: stack.read.end, end: Address(page_from(top.0)) });
         }
         self.left = self.left.saturating_sub(stack.read.len());
         let parts = parts.iter().map(|part| part.intersect(stack.read)).filter(|part| !part.is_empty()).collect();

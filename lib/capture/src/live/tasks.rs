@@ -149,7 +149,9 @@ impl Sight {
             let mut all = tasks.see_what_is_left(work);
             all.extend(helper.take().and_then(|helper| helper.join().ok()).unwrap_or_default());
             all.sort_unstable_by_key(|(index, _)| *index);
-            all.into_iter().map(|(_, one)| one).collect()
+            let mut seen: Vec<Seen> = all.into_iter().map(|(_, one)| one).collect();
+            seen.shrink_to_fit();
+            seen
         })
     }
 }
