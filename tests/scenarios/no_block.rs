@@ -249,7 +249,9 @@ fn threads_that_begin_or_end_meanwhile_are_no_loss() {
                     ensure!((status == Some(3)) != lost.is_empty(), "{option}: {status:?} {lost:?}");
                     let stayed = |one: &Value| {
                         let tid = one["tid"].as_u64();
-                        tid.is_some_and(|tid| before.contains(&tid) && after.contains(&tid))
+                        // On a busy machine the list of threads may change whenever it is read, and be lost from a place on.
+                        one["code"] == "python-states-lost"
+                            || tid.is_some_and(|tid| before.contains(&tid) && after.contains(&tid))
                     };
                     ensure!(lost.iter().all(|one| stayed(one)), "{option}: {lost:#?}");
                 }
