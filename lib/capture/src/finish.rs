@@ -8,18 +8,15 @@ use crate::error::CaptureError;
 use crate::modules::{LoadedModules, WithFiles};
 use crate::registers::{RED_ZONE, stack_pointer};
 use crate::source::{self, TargetPaths};
-use pyst_elf::{
-    Answer, Calls, CfiEntry, ElfFiles, FileRecorder, Files, ModuleId, ModuleTable, RecordedAnswers, SymbolHit,
-    WithoutCalls,
-};
+use pyst_elf::{FileRecorder, Files, ModuleId, RecordedAnswers, WithoutCalls};
 use pyst_kernel::Call;
 use pyst_memory::{Memory, Recorder};
-use pyst_native::Evidence;
+use pyst_native::{Evidence, Unwound};
 use pyst_snapshot::payload::{
     Arch, Blocking, Capture, Diagnostic, Diagnostics, Map, Maps, Module, Modules, Native, NativeStack, OpenFile,
     Process, Runtime, Severity, Stack, StackEnd, Stage, Thread, ThreadWait, Threads, Verdicts, Waits,
 };
-use pyst_snapshot::{Address, Range, Snapshot, Svma, Tid};
+use pyst_snapshot::{Address, Range, Snapshot, Tid};
 use std::collections::{BTreeMap, BTreeSet};
 
 /// What is kept of a stack above sp when unwinding ended early: a later version may get further.
@@ -64,11 +61,17 @@ pub(crate) fn finish(facts: Facts<'_>, options: &Options) -> Result<Snapshot, Ca
     } = facts;
     let memory = WithFiles { memory, maps, loaded };
     let threads = Threads { threads };
+    let recorder = Recorder::new(&memory);
+    let unwound = (!options.python_only).then(|| {
+        let asked = Asked { threads: &threads, capture: &capture, maps, memory: &recorder, loaded };
+        match options.debug_info {
+            true => unwind(&asked, &loaded.files),
+            false => unwind(&asked, WithoutCalls(&loaded.files)),
+        }
+    });
     let mut used = Used::default();
     used.0.extend(runtime.found.as_ref().and_then(|found| found.module).map(ModuleId));
-    if !options.python_only {
-        used.find(&threads, &capture, maps, &memory, loaded);
-    }
+    used.add(unwound.as_ref());
     let (modules, ids) = used.modules(&loaded.modules);
     if runtime.found.is_none() {
         diagnostics.extend(complaints_of_python(loaded));
@@ -83,28 +86,14 @@ pub(crate) fn finish(facts: Facts<'_>, options: &Options) -> Result<Snapshot, Ca
         found.module = found.module.and_then(|old| position(&ids, ModuleId(old)));
     }
 
-    let recorder = Recorder::new(&memory);
     let mut mappings = BTreeSet::new();
-    let answers = if options.python_only {
-        Default::default()
-    } else {
-        let files = Renumbered { files: &loaded.files, ids: &ids, debug_info: options.debug_info };
-        let files = FileRecorder::new(files);
-        let table = ModuleTable::new(&modules);
-        let unwound = pyst_native::unwind(Evidence {
-            arch: capture.arch,
-            pac_mask: capture.pac_mask,
-            threads: &threads,
-            maps,
-            memory: &recorder,
-            modules: &table,
-            files: &files,
-        });
+    let mut answers = RecordedAnswers::default();
+    if let Some((unwound, recorded)) = unwound {
         keep_stacks(&threads, capture.arch, &unwound.native, maps, &memory, &recorder);
         diagnose_stacks(&threads, &unwound.native, capture.blocking, &mut diagnostics);
         mappings = unwound.mappings;
-        files.into_payloads()
-    };
+        answers = renumbered(recorded, &ids);
+    }
     let python = runtime.found.as_ref().map(|found| pyst_python::walk(found, &threads.threads, &recorder).python);
     if let Some((found, python)) = runtime.found.as_ref().zip(python.as_ref()) {
         // What they have to say, pyst-py says.
@@ -194,21 +183,11 @@ fn complaints_of_python(loaded: &LoadedModules) -> impl Iterator<Item = Diagnost
 struct Used(BTreeSet<ModuleId>);
 
 impl Used {
-    /// Unwinds once for nothing but the modules that are asked.
-    fn find(
-        &mut self,
-        threads: &Threads,
-        capture: &Capture,
-        maps: &[Map],
-        memory: &dyn Memory,
-        loaded: &LoadedModules,
-    ) {
-        let files = FileRecorder::new(WithoutCalls(&loaded.files));
-        let (arch, pac_mask, modules) = (capture.arch, capture.pac_mask, &loaded.table);
-        let unwound = pyst_native::unwind(Evidence { arch, pac_mask, threads, maps, memory, modules, files: &files });
+    /// Adds the modules that were asked when stacks were unwound.
+    fn add(&mut self, unwound: Option<&(Unwound, RecordedAnswers)>) {
+        let Some((unwound, RecordedAnswers { unwind, symbols, .. })) = unwound else { return };
         let frames = unwound.native.stacks.iter().flat_map(|stack| &stack.frames);
         self.0.extend(frames.filter_map(|frame| frame.module).map(ModuleId));
-        let RecordedAnswers { unwind, symbols, .. } = files.into_payloads();
         self.0.extend(unwind.cies.iter().map(|cie| ModuleId(cie.module)));
         self.0.extend(unwind.absent.iter().map(|absent| ModuleId(absent.module)));
         self.0.extend(symbols.answers.iter().map(|answer| ModuleId(answer.module)));
@@ -223,53 +202,38 @@ impl Used {
     }
 }
 
+/// The number of a module among `ids`, which are ascending.
 fn position(ids: &[ModuleId], old: ModuleId) -> Option<u32> {
-    u32::try_from(ids.iter().position(|id| *id == old)?).ok()
+    u32::try_from(ids.binary_search(&old).ok()?).ok()
 }
 
-/// The files under the numbers that their modules have in the snapshot.
-struct Renumbered<'a> {
-    files: &'a ElfFiles<'static>,
-    ids: &'a [ModuleId],
-    /// Whether lines and inlined functions are wanted.
-    debug_info: bool,
+/// The answers under the numbers that their modules have in the snapshot. They keep their order: `ids` are ascending, and all
+/// modules that answers are of are among them.
+fn renumbered(mut answers: RecordedAnswers, ids: &[ModuleId]) -> RecordedAnswers {
+    let number = |module: &mut u32| *module = position(ids, ModuleId(*module)).unwrap_or(u32::MAX);
+    answers.unwind.cies.iter_mut().for_each(|cie| number(&mut cie.module));
+    answers.unwind.absent.iter_mut().for_each(|absent| number(&mut absent.module));
+    answers.symbols.answers.iter_mut().for_each(|answer| number(&mut answer.module));
+    answers.calls.answers.iter_mut().for_each(|answer| number(&mut answer.module));
+    answers
 }
 
-impl Renumbered<'_> {
-    fn old(&self, module: ModuleId) -> Option<ModuleId> {
-        self.ids.get(usize::try_from(module.0).ok()?).copied()
-    }
-
-    fn all_old(&self, questions: &[(ModuleId, Svma)]) -> Vec<(ModuleId, Svma)> {
-        questions.iter().filter_map(|(module, svma)| Some((self.old(*module)?, *svma))).collect()
-    }
+/// What is asked of the files of a target whose stacks are unwound.
+struct Asked<'a> {
+    threads: &'a Threads,
+    capture: &'a Capture,
+    maps: &'a [Map],
+    memory: &'a dyn Memory,
+    loaded: &'a LoadedModules,
 }
 
-impl Files for Renumbered<'_> {
-    fn cfi(&self, module: ModuleId, svma: Svma) -> Answer<CfiEntry> {
-        self.old(module).map_or(Answer::Absent, |old| self.files.cfi(old, svma))
-    }
-
-    fn symbol(&self, module: ModuleId, svma: Svma) -> Answer<SymbolHit> {
-        self.old(module).map_or(Answer::Absent, |old| self.files.symbol(old, svma))
-    }
-
-    fn calls(&self, module: ModuleId, svma: Svma) -> Answer<Calls> {
-        match self.debug_info {
-            true => self.old(module).map_or(Answer::Absent, |old| self.files.calls(old, svma)),
-            false => Answer::NotRecorded,
-        }
-    }
-
-    fn prefetch_symbols(&self, questions: &[(ModuleId, Svma)]) {
-        self.files.prefetch_symbols(&self.all_old(questions));
-    }
-
-    fn prefetch_calls(&self, questions: &[(ModuleId, Svma)]) {
-        if self.debug_info {
-            self.files.prefetch_calls(&self.all_old(questions));
-        }
-    }
+/// Unwinds all stacks, and keeps what the files answer, under the numbers that modules have among all that are loaded.
+fn unwind(asked: &Asked<'_>, files: impl Files) -> (Unwound, RecordedAnswers) {
+    let Asked { threads, capture, maps, memory, loaded } = *asked;
+    let files = FileRecorder::new(files);
+    let (arch, pac_mask, modules) = (capture.arch, capture.pac_mask, &loaded.table);
+    let unwound = pyst_native::unwind(Evidence { arch, pac_mask, threads, maps, memory, modules, files: &files });
+    (unwound, files.into_payloads())
 }
 
 /// Keeps each stack from the red zone below sp to its highest CFA, and no further: above the main thread's lie its
