@@ -15,9 +15,9 @@ use std::sync::Arc;
 use std::sync::mpsc::{self, Receiver, Sender};
 use std::time::{Duration, Instant};
 
-/// What the tracer walks over itself: that takes far less than any limit. More of it, as of a hundred thousand frames, is left
-/// to the reader, so that the tracer can watch the clock.
-const WALKED_BY_TRACER: u64 = 2 << 20;
+/// What the tracer walks over itself: that takes some milliseconds, as of a thousand threads. More of it, as of a hundred thousand
+/// frames, is left to the reader, so that the tracer can watch the clock.
+const WALKED_BY_TRACER: u64 = 4 << 20;
 
 /// What is to be read of a target, apart from its stacks.
 #[derive(Clone)]

@@ -109,7 +109,9 @@ impl Together {
             let is_sound =
                 |tried: &&Tried| tried.reading.verified && process::is_as_told(state, &walked, &tried.reading.told);
             let verified = tried.is_some_and(is_sound);
-            let is_of = |tid: &Tid| by_thread(*tid).is_none_or(|tried| tried.unit.states.contains(&state.address));
+            // That of a thread that is about to begin is said to be of the one that starts it, and has no frames.
+            let has_it = |tid: &Tid| by_thread(*tid).is_none_or(|tried| tried.unit.states.contains(&state.address));
+            let is_of = |tid: &Tid| !state.frames.is_empty() || has_it(tid);
             doubtful.extend(state.tid.filter(is_of).filter(|_| !verified));
             // A native stack was read at another moment than frames that turn out to be on it.
             if let Some(tid) = state.tid.filter(|tid| tried.is_some_and(|tried| tried.unit.tid != Some(*tid))) {
