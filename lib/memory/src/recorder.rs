@@ -82,6 +82,10 @@ impl<M: Memory> Memory for Recorder<M> {
     fn expect(&self, ranges: RangeSet) {
         self.inner.expect(ranges);
     }
+
+    fn expect_only(&self, ranges: RangeSet) {
+        self.inner.expect_only(ranges);
+    }
 }
 
 #[cfg(test)]

@@ -44,6 +44,11 @@ pub trait Memory {
         let _ = ranges;
     }
 
+    /// The same where nothing else near these ranges will be wanted.
+    fn expect_only(&self, ranges: RangeSet) {
+        self.expect(ranges);
+    }
+
     /// Says that nothing below `address` is read any more, so that what holds bytes may let go of those.
     fn forget_below(&self, _address: Address) {}
 }
@@ -59,6 +64,10 @@ impl<M: Memory + ?Sized> Memory for &M {
 
     fn expect(&self, ranges: RangeSet) {
         (**self).expect(ranges);
+    }
+
+    fn expect_only(&self, ranges: RangeSet) {
+        (**self).expect_only(ranges);
     }
 
     fn forget_below(&self, address: Address) {

@@ -55,7 +55,7 @@ pub(crate) fn active_threads(layout: &Layout, interpreters: &[Address], memory: 
 fn find(values: &Values, dict: Address, name: &str) -> Option<Address> {
     let items = values.items_of(&values.object(dict).ok()?, ENTRIES).ok()?;
     let mut pairs = items.pairs.chunks(EXPECTED).flat_map(|some| {
-        values.expect(some.iter().map(|(key, _)| *key));
+        values.expect_heads(some.iter().map(|(key, _)| *key));
         some
     });
     pairs.find(|(key, _)| values.is_text(*key, name)).map(|(_, value)| *value)

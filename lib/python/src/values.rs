@@ -161,6 +161,11 @@ impl<'a> Values<'a> {
         self.reader.expect(objects);
     }
 
+    /// Says that it will be looked at what kind of objects there are at these addresses, and no further.
+    pub(crate) fn expect_heads(&self, objects: impl Iterator<Item = Address>) {
+        self.reader.expect_heads(objects);
+    }
+
     /// Whether nothing more may be read, or next to nothing.
     pub(crate) fn is_spent(&self) -> bool {
         self.reader.is_spent()

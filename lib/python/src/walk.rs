@@ -254,7 +254,8 @@ impl Walk<'_> {
                 }
             };
             met.retain(|(state, _)| self.only.is_none_or(|only| only.contains(state)));
-            self.memory.expect(met.iter().flat_map(|(_, bytes)| self.frames.expected(bytes)).collect());
+            self.memory.expect_only(met.iter().flat_map(|(_, bytes)| self.frames.expected(bytes)).collect());
+            self.memory.expect_only(met.iter().filter_map(|(_, bytes)| self.frames.expected_entry(bytes)).collect());
             for (state, bytes) in met {
                 self.state(interpreter, state, &bytes);
             }

@@ -1,12 +1,12 @@
 //! What was read of a target's pages, each byte as it was then.
 //!
 //! Pages are read whole, for what lies beside is mostly wanted too, but a look at thousands of threads wants a little of
-//! thousands of pages. So there is room for some whole pages, and when that is full what was wanted of them is packed. Both
-//! lie in mappings of their own, which take no more memory than was written to them, and which the kernel has back as a
+//! thousands of pages. So there is room for some whole pages, and when that is full what was wanted of them is packed. Where
+//! it is known before what will be wanted, only that is read, and packed at once. Both lie in mappings of their own, which take no more memory than was written to them, and which the kernel has back as a
 //! whole: a look may need more than all that comes after it.
 
 use super::page::{PAGE, page_of};
-use memmap2::MmapMut;
+use memmap2::{Advice, MmapMut};
 use pyst_snapshot::{Address, Range};
 use std::collections::HashMap;
 
@@ -21,19 +21,73 @@ const SIZE: usize = PAGE as usize;
 /// What is packed: as many bytes as a page has for each bit of a mask.
 const GRAIN: usize = SIZE / u64::BITS as usize;
 
+/// For so many bytes the kernel is asked for memory at once.
+const TOUCHED_AT_ONCE: usize = 64 << 10;
+
+/// Holes of so many grains are read with what is around them: another range costs as much.
+const SMALL_HOLE: u32 = 4;
+
 /// Pages by where they start.
 #[derive(Default)]
 pub(crate) struct PageCache {
     places: HashMap<u64, Place>,
-    whole: Part,
-    packed: Part,
+    whole: Room,
+    packed: Room,
 }
 
 /// A mapping that is made when it is needed, of which the first bytes are used.
 #[derive(Default)]
-struct Part {
-    room: Option<MmapMut>,
+struct Room {
+    mapping: Option<MmapMut>,
+    /// How many bytes the kernel has found memory for.
+    touched: usize,
     used: usize,
+}
+
+/// What is wanted of a page.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) struct Part {
+    /// Where the page starts.
+    pub(crate) page: u64,
+    /// The grains, one bit each.
+    grains: u64,
+}
+
+impl Part {
+    /// The part of a page, the one that starts there, that `range` is in.
+    pub(crate) fn of(page: u64, range: Range) -> Part {
+        let page_range = Range { start: Address(page), end: Address(page.saturating_add(PAGE)) };
+        let range = page_range.intersect(range);
+        Part { page, grains: grains((range.start.0.saturating_sub(page)) as usize, range.len() as usize) }
+    }
+
+    /// Both parts of the same page.
+    pub(crate) fn and(self, other: Part) -> Part {
+        Part { grains: self.grains | other.grains, ..self }
+    }
+
+    /// The same without holes that cost more to leave out than to read.
+    pub(crate) fn filled(self) -> Part {
+        let mut filled = self.grains;
+        let mut end_of_last: Option<u32> = None;
+        for (start, end) in runs_of(self.grains) {
+            if let Some(last) = end_of_last.filter(|last| start - last <= SMALL_HOLE) {
+                filled |= grains(last as usize * GRAIN, (start - last) as usize * GRAIN);
+            }
+            end_of_last = Some(end);
+        }
+        Part { grains: filled, ..self }
+    }
+
+    /// The ranges that it is made of, ascending.
+    pub(crate) fn ranges(self) -> impl Iterator<Item = Range> {
+        let at = move |grain: u32| Address(self.page.saturating_add(u64::from(grain) * GRAIN as u64));
+        runs_of(self.grains).map(move |(start, end)| Range { start: at(start), end: at(end) })
+    }
+
+    fn len(&self) -> usize {
+        self.grains.count_ones() as usize * GRAIN
+    }
 }
 
 /// Where a page lies.
@@ -123,6 +177,25 @@ impl PageCache {
         self.whole.used = first + got.min(pages.len()) * SIZE;
     }
 
+    /// Adds of pages of which nothing is known the grains with these bits, as `read` puts them into their places one after the
+    /// other, and says how many bytes that were: as many parts as are whole. False if there is no room.
+    pub(crate) fn add_parts(&mut self, parts: &[Part], read: impl FnOnce(&mut [u8]) -> usize) -> bool {
+        let first = self.packed.used;
+        let wanted = parts.iter().map(Part::len).sum();
+        let Some(place) = self.packed.next(wanted, MAX_PACKED) else { return false };
+        let end = first + read(place).min(wanted);
+        let mut at = first;
+        for part in parts {
+            if at + part.len() > end {
+                break;
+            }
+            self.places.insert(part.page, Place::Packed(at, part.grains));
+            at += part.len();
+        }
+        self.packed.used = at;
+        true
+    }
+
     /// Says that of what was read nothing in `range` is wanted any more.
     pub(crate) fn unwant(&mut self, range: Range) {
         for page in (page_of(range.start.0)..range.end.0).step_by(SIZE) {
@@ -160,24 +233,32 @@ impl PageCache {
     }
 }
 
-impl Part {
+impl Room {
     fn get(&self, at: usize, length: usize) -> Option<&[u8]> {
-        self.room.as_ref()?.get(at..at.checked_add(length)?)
+        self.mapping.as_ref()?.get(at..at.checked_add(length)?)
     }
 
     fn get_mut(&mut self, at: usize, length: usize) -> Option<&mut [u8]> {
-        self.room.as_mut()?.get_mut(at..at.checked_add(length)?)
+        self.mapping.as_mut()?.get_mut(at..at.checked_add(length)?)
     }
 
     /// The next so many bytes of at most `size`, from now on used.
     fn next(&mut self, length: usize, size: usize) -> Option<&mut [u8]> {
-        if self.room.is_none() {
-            self.room = MmapMut::map_anon(size).ok();
+        if self.mapping.is_none() {
+            self.mapping = MmapMut::map_anon(size).ok();
         }
         let at = self.used;
-        let next = self.room.as_mut()?.get_mut(at..at.checked_add(length)?)?;
-        self.used += length;
-        Some(next)
+        let end = at.checked_add(length)?;
+        let mapping = self.mapping.as_mut().filter(|mapping| end <= mapping.len())?;
+        if end > self.touched {
+            // One call for many pages, for to be interrupted for each of them takes longer. An older kernel does that.
+            let more = end.saturating_sub(self.touched).next_multiple_of(TOUCHED_AT_ONCE);
+            let more = more.min(mapping.len() - self.touched);
+            let _ = mapping.advise_range(Advice::PopulateWrite, self.touched, more);
+            self.touched += more;
+        }
+        self.used = end;
+        mapping.get_mut(at..end)
     }
 }
 
@@ -186,6 +267,17 @@ fn grains(offset: usize, length: usize) -> u64 {
     let (first, end) = (offset / GRAIN, offset.saturating_add(length).div_ceil(GRAIN));
     let below = |grain: usize| if grain < u64::BITS as usize { (1 << grain) - 1 } else { u64::MAX };
     below(end) & !below(first)
+}
+
+/// Where bits are set one after the other: the first, and the one after the last.
+fn runs_of(mask: u64) -> impl Iterator<Item = (u32, u32)> {
+    let mut at = 0;
+    std::iter::from_fn(move || {
+        let start = at + mask.checked_shr(at)?.trailing_zeros();
+        let length = mask.checked_shr(start)?.trailing_ones();
+        at = start + length;
+        Some((start, at))
+    })
 }
 
 /// The numbers of the bits that are set.
@@ -266,6 +358,40 @@ mod tests {
         assert!(cache.make_room(ROOM));
         stays(&mut cache);
         assert_eq!(read(&mut cache, 0x1040, 8), as_of(0x1040, 8, 2));
+    }
+
+    #[test]
+    fn what_is_wanted_of_a_page_is_what_is_read_of_it() {
+        let range = |start, end| Range { start: Address(start), end: Address(end) };
+        let parts = |part: Part| part.ranges().collect::<Vec<Range>>();
+        let part = Part::of(0x1000, range(0xf00, 0x1001)).and(Part::of(0x1000, range(0x10ff, 0x1101)));
+        assert_eq!(parts(part), [range(0x1000, 0x1040), range(0x10c0, 0x1140)]);
+        assert_eq!(parts(part.filled()), [range(0x1000, 0x1140)]);
+        let ends = Part::of(0x1000, range(0x1000, 0x1008)).and(Part::of(0x1000, range(0x1ff8, 0x3000)));
+        assert_eq!(parts(ends.filled()), [range(0x1000, 0x1040), range(0x1fc0, 0x2000)]);
+        assert_eq!(parts(Part::of(0x1000, range(0, 0x8000))), [range(0x1000, 0x2000)]);
+        assert_eq!(parts(Part::of(0x1000, range(0x2000, 0x2008))), []);
+    }
+
+    #[test]
+    fn parts_that_were_cut_off_are_unknown_and_the_rest_of_a_page_can_be_read_later() {
+        let mut cache = PageCache::default();
+        let part = |page: u64, from: u64, to: u64| Part::of(page, Range { start: Address(from), end: Address(to) });
+        let parts = [part(0x1000, 0x1080, 0x1100).and(part(0x1000, 0x1400, 0x1440)), part(0x2000, 0x2000, 0x2080)];
+        assert!(cache.add_parts(&parts, |place| {
+            let addresses = parts.iter().flat_map(|part| part.ranges()).flat_map(|range| range.start.0..range.end.0);
+            place.iter_mut().zip(addresses).for_each(|(place, address)| *place = byte(address, 1));
+            place.len() - 1
+        }));
+        assert!(cache.has(0x1000) && !cache.knows(0x2000));
+        assert_eq!(cache.packed.used, 0xc0);
+        assert_eq!(read(&mut cache, 0x1081, 0x7f), as_of(0x1081, 0x7f, 1));
+        assert_eq!(read(&mut cache, 0x1400, 0x40), as_of(0x1400, 0x40, 1));
+        assert_eq!(read(&mut cache, 0x1100, 1), Err(Known::Nothing));
+        add(&mut cache, &[0x1000], 2);
+        assert_eq!(read(&mut cache, 0x1081, 0x7f), as_of(0x1081, 0x7f, 1));
+        assert_eq!(read(&mut cache, 0x1100, 0x300), as_of(0x1100, 0x300, 2));
+        assert_eq!(read(&mut cache, 0x1400, 0x40), as_of(0x1400, 0x40, 1));
     }
 
     #[test]

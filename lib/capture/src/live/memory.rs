@@ -1,6 +1,6 @@
 //! The memory of a living process, read while it runs: for looking only. Nothing read here enters a snapshot.
 
-use super::cache::{Known, PageCache, ROOM};
+use super::cache::{Known, PageCache, Part, ROOM};
 use super::maps;
 use super::page::{PAGE, page_of};
 use super::pagemap::Pagemap;
@@ -21,6 +21,12 @@ const LONG_READ: usize = 64 << 10;
 
 /// How many pages are read with one call where it is known before which are wanted.
 const PAGES_PER_CALL: usize = 64;
+
+/// Of how many pages a part is read before it is asked for.
+const MOST_PARTS: usize = 16 << 10;
+
+/// How many ranges one call takes (`UIO_MAXIOV`).
+const MAX_RANGES: usize = 1024;
 
 /// Memory by way of `process_vm_readv`, whole pages at a time. Each page is read once, so a look sees one value of each.
 pub(crate) struct LiveMemory {
@@ -107,6 +113,36 @@ impl LiveMemory {
             let read =
                 |place: &mut [u8]| process_vm_readv(self.pid, &mut [IoSliceMut::new(place)], &remote).unwrap_or(0);
             self.pages.borrow_mut().add(pages, read);
+        }
+    }
+
+    /// Reads of the pages of `ranges`, which are ascending and disjoint, what will be wanted: a little of each of many.
+    fn prefetch_parts(&self, ranges: &[Range]) {
+        let mut wanted: Vec<Part> = Vec::with_capacity(ranges.len());
+        let known = |page: u64| self.pages.borrow().knows(page);
+        for range in ranges {
+            for page in (page_of(range.start.0)..range.end.0).step_by(PAGE as usize) {
+                let part = Part::of(page, *range);
+                if let Some(last) = wanted.last_mut().filter(|last| last.page == page) {
+                    *last = last.and(part);
+                } else if wanted.len() < MOST_PARTS && !known(page) && self.pagemap.has(page) {
+                    wanted.push(part);
+                }
+            }
+        }
+        wanted.iter_mut().for_each(|part| *part = part.filled());
+        for parts in wanted.chunks(PAGES_PER_CALL) {
+            let remote = |range: Range| {
+                let (base, len) = (usize::try_from(range.start.0).ok()?, usize::try_from(range.len()).ok()?);
+                Some(RemoteIoVec { base, len })
+            };
+            let remote: Vec<RemoteIoVec> = parts.iter().flat_map(|part| part.ranges()).filter_map(remote).collect();
+            let read =
+                |place: &mut [u8]| process_vm_readv(self.pid, &mut [IoSliceMut::new(place)], &remote).unwrap_or(0);
+            // What is missing is read, page by page, when somebody asks.
+            if remote.len() > MAX_RANGES || !self.pages.borrow_mut().add_parts(parts, read) {
+                return;
+            }
         }
     }
 
@@ -206,6 +242,10 @@ impl Memory for LiveMemory {
 
     fn expect(&self, mut ranges: RangeSet) {
         self.prefetch(ranges.merged());
+    }
+
+    fn expect_only(&self, mut ranges: RangeSet) {
+        self.prefetch_parts(ranges.merged());
     }
 }
 

@@ -6,7 +6,7 @@
 use super::page::PAGE;
 use super::procfs::Proc;
 use pyst_snapshot::{Address, Range};
-use std::cell::RefCell;
+use std::cell::{Cell, RefCell};
 use std::collections::HashMap;
 use std::fs::File;
 use std::os::unix::fs::FileExt;
@@ -33,11 +33,17 @@ pub(crate) struct Pagemap {
     file: Option<Arc<File>>,
     /// What was asked before: the first page of each window, and a bit for each of its pages.
     windows: RefCell<HashMap<u64, u32>>,
+    /// The last of them: who asks about one page asks about its neighbours.
+    last: Cell<Option<(u64, u32)>>,
 }
 
 impl Pagemap {
     pub(crate) fn of(proc: &Proc) -> Pagemap {
-        Pagemap { file: File::open(proc.path("pagemap")).ok().map(Arc::new), windows: RefCell::default() }
+        Pagemap {
+            file: File::open(proc.path("pagemap")).ok().map(Arc::new),
+            windows: RefCell::default(),
+            last: Cell::default(),
+        }
     }
 
     /// Whether the kernel tells.
@@ -52,9 +58,13 @@ impl Pagemap {
             return true;
         }
         let (window, page) = (address / PAGE / WINDOW, address / PAGE % WINDOW);
-        let mut windows = self.windows.borrow_mut();
-        let bits = windows.entry(window).or_insert_with(|| self.read_window(window));
-        *bits & (1 << page) != 0
+        let found = || *self.windows.borrow_mut().entry(window).or_insert_with(|| self.read_window(window));
+        let bits = match self.last.get() {
+            Some((last, bits)) if last == window => bits,
+            _ => found(),
+        };
+        self.last.set(Some((window, bits)));
+        bits & (1 << page) != 0
     }
 
     fn read_window(&self, window: u64) -> u32 {

@@ -8,7 +8,7 @@ use nix::time::ClockId;
 use pyst_kernel::Call;
 use pyst_memory::Memory;
 use pyst_snapshot::payload::{OpenFile, SystemCall, Thread, ThreadWait, Waits};
-use pyst_snapshot::{Address, Bytes};
+use pyst_snapshot::{Address, Bytes, Range};
 use std::collections::{BTreeMap, BTreeSet};
 use std::fs::File;
 use std::io::Read;
@@ -36,6 +36,7 @@ pub(crate) struct Before {
 impl Before {
     /// What threads wait for. What their system calls point to is read from `memory`.
     pub(crate) fn of(proc: &Proc, threads: Vec<ThreadWait>, memory: &dyn Memory) -> Before {
+        memory.expect_only(threads.iter().filter_map(|wait| wait.system_call.as_ref()).flat_map(pointed_to).collect());
         let mut descriptors = BTreeSet::new();
         for wait in &threads {
             let call = Call::of(&Thread { tid: wait.tid, ..Thread::default() }, Some(wait), LIVE_ARCH, memory);
@@ -83,6 +84,15 @@ impl Before {
         sockets::describe(&mut files, proc);
         files
     }
+}
+
+/// Where the arguments of a call may point to: a timeout, the first of some descriptors.
+fn pointed_to(call: &SystemCall) -> impl Iterator<Item = Range> {
+    const LENGTH: u64 = 64;
+    /// No process has anything lower (`vm.mmap_min_addr`).
+    const LOWEST: u64 = 64 << 10;
+    let pointers = call.arguments.iter().filter(|argument| **argument >= LOWEST);
+    pointers.filter_map(|pointer| Range::sized(Address(*pointer), LENGTH))
 }
 
 /// `/proc/T/wchan`: `0` for a thread that does not sleep, and for who may not know.

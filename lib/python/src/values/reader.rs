@@ -46,11 +46,14 @@ impl<'a> Reader<'a> {
         self.left.set(limit.min(OF_A_VALUE));
     }
 
-    /// Says that something at each of these addresses will be read next.
+    /// Says that something at each of these addresses will be read next, and what it points to nearby.
     pub(crate) fn expect(&self, addresses: impl Iterator<Item = Address>) {
-        /// The size of most objects.
-        const LENGTH: u64 = 64;
-        self.memory.expect(addresses.filter_map(|address| Range::sized(address, LENGTH)).collect());
+        self.memory.expect(addresses.filter_map(head).collect());
+    }
+
+    /// Says that the first bytes at each of these addresses will be read next, and little else.
+    pub(crate) fn expect_heads(&self, addresses: impl Iterator<Item = Address>) {
+        self.memory.expect_only(addresses.filter_map(head).collect());
     }
 
     /// The `length` bytes at `address`.
@@ -104,4 +107,9 @@ impl<'a> Reader<'a> {
         self.in_all.set(in_all - length);
         Ok(())
     }
+}
+
+/// The first bytes of an object: all of most.
+fn head(address: Address) -> Option<Range> {
+    Range::sized(address, 64)
 }

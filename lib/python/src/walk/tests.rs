@@ -321,6 +321,52 @@ fn frames_without_end_are_cut_at_the_stated_limit() {
     assert!(walked.diagnostics.iter().all(|diagnostic| diagnostic.severity == Severity::WARNING));
 }
 
+/// Notes what a walk says that it will read.
+struct Told {
+    image: pyst_memory::Image<'static>,
+    ranges: std::cell::RefCell<pyst_memory::RangeSet>,
+}
+
+impl Memory for Told {
+    fn read(&self, address: Address, buffer: &mut [u8]) -> Result<(), ReadError> {
+        self.image.read(address, buffer)
+    }
+
+    fn expect_only(&self, ranges: pyst_memory::RangeSet) {
+        ranges.into_merged().into_iter().for_each(|range| self.ranges.borrow_mut().insert(range));
+    }
+}
+
+#[test]
+fn the_newest_chunk_and_the_frame_that_entered_it_are_expected_before_they_are_read() {
+    for table in tables().into_iter().filter(|table| table.offsets.thread_chunk.get().is_some()) {
+        let offsets = table.offsets;
+        let mut fake = Fake::new(table);
+        let code = fake.code("f");
+        let entry = fake.shim(code, Address(0));
+        let template = fake.frame(code, 2, entry);
+        let bytes = fake.parts.remove(&template.0).unwrap();
+        // The first word of a first chunk is not used.
+        let (data, length) = (offsets.chunk_data.get().unwrap() + 8, bytes.len() as u64);
+        let chunk = fake.allocate(data + length);
+        let place = usize::try_from(data).unwrap();
+        fake.parts.get_mut(&chunk.0).unwrap()[place..place + bytes.len()].copy_from_slice(&bytes);
+        let frame = Address(chunk.0 + data);
+        let interpreter = fake.interpreter(0);
+        let state = fake.state(interpreter, 1, &[frame]);
+        fake.put(state, offsets.thread_chunk, chunk.0);
+        fake.put(state, offsets.thread_chunk_top, frame.0 + length);
+        let memory = Told { image: fake.image(), ranges: pyst_memory::RangeSet::default().into() };
+        let walked = walk(&fake.found(), &[], &memory);
+        assert_eq!(shown(&walked.python, 0).len(), 1, "{}", table.name);
+        let told = memory.ranges.into_inner().into_merged();
+        let is_told = |address: Address| told.iter().any(|range| range.contains(address));
+        assert!([chunk, frame, Address(frame.0 + length - 1)].map(&is_told) == [true; 3], "{}", table.name);
+        // Where there is a `_PyCFrame`, it lies beside that on the C stack, and here it does not.
+        assert_eq!(is_told(entry), offsets.thread_cframe.get().is_none(), "{}", table.name);
+    }
+}
+
 #[test]
 fn frames_in_data_stack_chunks_are_found_and_kept_with_their_chunk() {
     for table in tables().into_iter().filter(|table| table.offsets.thread_chunk.get().is_some()) {
