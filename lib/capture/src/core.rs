@@ -62,6 +62,7 @@ pub(crate) fn capture(path: &Path, exe: Option<&Path>, options: &Options) -> Res
     let exe_address = notes.auxiliary(AT_ENTRY).or_else(|| notes.auxiliary(AT_PHDR)).map(Address);
     let finder = CoreFiles { core: &core, path, exe, exe_address, captured_at_ns, search: &options.search };
     let mut loaded = modules::load(&maps, &core, &finder);
+    loaded.add_companions(&finder, |_| true);
     let memory = WithFiles { memory: &core, maps: &maps, loaded: &loaded };
     let runtime = crate::find_runtime(&loaded, &maps, &memory, options);
 

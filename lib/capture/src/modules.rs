@@ -59,6 +59,18 @@ impl LoadedModules {
         self.files.file(module).or_else(part)
     }
 
+    /// Looks for the companions of these modules' files: the symbols that distributions strip from them, if those are installed.
+    /// Most of libc's functions have no other name. Says whether there are any.
+    pub(crate) fn add_companions(&mut self, finder: &dyn Finder, of: impl Fn(ModuleId) -> bool) -> bool {
+        let open_one = |path: PathBuf| ElfFile::open(open_regular(&path).ok()?).ok();
+        let open = |path: &Path| finder.in_roots(path.as_os_str().as_bytes()).into_iter().find_map(open_one);
+        let mut any = false;
+        for (id, module) in self.table.iter().filter(|(id, _)| of(*id)) {
+            any |= self.files.add_companions(id, Path::new(OsStr::from_bytes(&module.path.0)), &open);
+        }
+        any
+    }
+
     /// What there is to complain about a module's file.
     pub(crate) fn complaint(&self, module: ModuleId) -> Option<&Diagnostic> {
         self.complaints.get(usize::try_from(module.0).ok()?)?.as_ref()
@@ -80,7 +92,7 @@ struct Loaded {
 }
 
 /// Groups `maps` into modules and opens their files. A file that cannot be had is put together from `memory`, as far as
-/// the parts of it that no one can write are readable there.
+/// the parts of it that no one can write are readable there. Companions are [added](LoadedModules::add_companions) after.
 pub(crate) fn load(maps: &[Map], memory: &dyn Memory, finder: &dyn Finder) -> LoadedModules {
     let mut rebuild_budget = MAX_REBUILT;
     let mut loaded: Vec<Loaded> = group(maps, memory)
@@ -165,16 +177,8 @@ fn load_file(maps: &[Map], memory: &dyn Memory, finder: &dyn Finder, budget: &mu
     if rebuilt.is_some() {
         module.file = ModuleFile::DELETED;
     }
-    let file = found.file.or(rebuilt).map(|file| with_companions(file, &module.path, finder));
+    let file = found.file.or(rebuilt);
     Loaded { module, file, part, complaint: found.complaint }
-}
-
-/// The file with the symbols that its distribution stripped from it, if those are installed. Most of libc's functions have
-/// no other name.
-fn with_companions(file: ElfFile, path: &Bytes, finder: &dyn Finder) -> ElfFile {
-    let open_one = |path: PathBuf| ElfFile::open(open_regular(&path).ok()?).ok();
-    let open = |path: &Path| finder.in_roots(path.as_os_str().as_bytes()).into_iter().find_map(open_one);
-    file.with_companions(Path::new(OsStr::from_bytes(&path.0)), &open)
 }
 
 /// The vDSO is an ELF file that the kernel maps and that is nowhere on disk.

@@ -26,6 +26,11 @@ impl ElfFile {
         self
     }
 
+    /// Whether it has any.
+    pub(crate) fn has_companions(&self) -> bool {
+        self.debug.is_some() || self.supplement.is_some()
+    }
+
     fn debug_file(&self, path: &Path, open: Open<'_>) -> Option<(ElfFile, PathBuf)> {
         let by_build_id = || {
             let place = build_id_path(self.build_id()?)?;

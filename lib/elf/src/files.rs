@@ -1,5 +1,6 @@
 //! Answers from the files themselves.
 
+use crate::companions::Open;
 use crate::dwarf::Calls;
 use crate::file::ElfFile;
 use crate::parallel;
@@ -7,6 +8,7 @@ use crate::seam::{Answer, CfiEntry, Files, ModuleId, SymbolHit};
 use pyst_snapshot::Svma;
 use std::cell::{OnceCell, RefCell};
 use std::collections::HashMap;
+use std::path::Path;
 
 /// Opens the file of a module; `None` where there is none that can be used.
 pub type Opener<'a> = Box<dyn Fn(ModuleId) -> Option<ElfFile> + 'a>;
@@ -38,6 +40,14 @@ impl<'a> ElfFiles<'a> {
         let mut all = ElfFiles::new(0, Box::new(|_| None));
         all.files = files.into_iter().map(OnceCell::from).collect();
         all
+    }
+
+    /// Adds its companions ([`ElfFile::with_companions`]) to the file of a module, if that is open, and says whether there are any.
+    pub fn add_companions(&mut self, module: ModuleId, path: &Path, open: Open<'_>) -> bool {
+        let file = usize::try_from(module.0).ok().and_then(|index| self.files.get_mut(index));
+        let Some(place) = file.and_then(OnceCell::get_mut) else { return false };
+        *place = place.take().map(|file| file.with_companions(path, open));
+        place.as_ref().is_some_and(ElfFile::has_companions)
     }
 
     /// The file of a module.

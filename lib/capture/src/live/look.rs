@@ -90,8 +90,8 @@ pub(crate) fn look(pid: u32, options: &Options) -> Result<Look, CaptureError> {
     let process = process(pid, &proc, &stat, &status);
     let exe = process.exe.as_ref().map(|exe| exe.0.as_slice());
     let finder = LiveFiles { proc: &proc, memory: &memory, exe, search: &options.search };
-    let loaded = modules::load(&maps, &memory, &finder);
-    let runtime = crate::find_runtime(&loaded, &maps, &memory, options);
+    let mut loaded = modules::load(&maps, &memory, &finder);
+    let runtime = find_runtime(&mut loaded, &finder, &maps, options);
     memory.keep_long_reads();
 
     let is_stopped = !options.python_only && options.no_block.is_none();
@@ -150,6 +150,20 @@ pub(crate) fn look(pid: u32, options: &Options) -> Result<Look, CaptureError> {
         rehearsal,
         out_of_reach,
     })
+}
+
+/// Finds the runtime. Without native frames nobody but the search asks for symbols that lie apart from the files, and it seldom
+/// does: to look for those of hundreds of modules takes longer than all else.
+fn find_runtime(loaded: &mut LoadedModules, finder: &LiveFiles<'_>, maps: &[Map], options: &Options) -> Runtime {
+    let find = |loaded: &LoadedModules| crate::find_runtime(loaded, maps, finder.memory, options);
+    if !options.python_only || options.exhaustive {
+        loaded.add_companions(finder, |_| true);
+        return find(loaded);
+    }
+    let runtime = find(loaded);
+    let module = runtime.found.as_ref().and_then(|found| found.module);
+    let has_more = loaded.add_companions(finder, |id| module.is_none_or(|module| id == ModuleId(module)));
+    if has_more { find(loaded) } else { runtime }
 }
 
 /// The threads that sleep, and what their stacks are made of.
@@ -237,7 +251,8 @@ impl Look {
         let memory = LiveMemory::of(self.living, &self.proc, &maps);
         let exe = self.process.exe.as_ref().map(|exe| exe.0.as_slice());
         let finder = LiveFiles { proc: &self.proc, memory: &memory, exe, search };
-        let loaded = modules::load(&maps, &memory, &finder);
+        let mut loaded = modules::load(&maps, &memory, &finder);
+        loaded.add_companions(&finder, |_| true);
         if let Some(found) = &mut self.runtime.found {
             let module = found.module.and_then(|old| self.loaded.table.get(ModuleId(old)));
             let same = |new: &Module| module.is_some_and(|old| (&old.path, old.bias) == (&new.path, new.bias));
