@@ -100,22 +100,30 @@ enum Step {
     Within(Duration),
     /// What does not touch the target's memory any more.
     Finish,
+    /// Nothing any more but to let go of what it took, which of a large target takes a while.
+    Done(Result<Snapshot, CaptureError>),
 }
 
 fn capture_on_a_thread(pid: u32, options: &Options) -> Result<Snapshot, CaptureError> {
     let (steps, next_step) = mpsc::channel();
     let options = options.clone();
     let mut limit = look_limit(&options);
-    let worker = std::thread::Builder::new()
+    std::thread::Builder::new()
         .name("capture".to_owned())
-        .spawn(move || capture_here(pid, &options, &steps))
+        .spawn(move || {
+            if let Err(error) = capture_here(pid, &options, &steps) {
+                let _ = steps.send(Step::Done(Err(error)));
+            }
+        })
         .map_err(|source| CaptureError::System { what: "start a thread", source })?;
     loop {
         match next_step.recv_timeout(limit) {
             Ok(Step::Within(time)) => limit = time,
-            Ok(Step::Finish) | Err(RecvTimeoutError::Disconnected) => {
-                let panicked = |_| CaptureError::System { what: "finish the capture", source: Errno::EIO.into() };
-                return worker.join().map_err(panicked)?;
+            Ok(Step::Finish) => limit = Duration::MAX,
+            Ok(Step::Done(result)) => return result,
+            // It panicked.
+            Err(RecvTimeoutError::Disconnected) => {
+                return Err(CaptureError::System { what: "finish the capture", source: Errno::EIO.into() });
             }
             Err(RecvTimeoutError::Timeout) => return Err(CaptureError::Stuck { pid, seconds: limit.as_secs() }),
         }
@@ -126,10 +134,13 @@ fn look_limit(options: &Options) -> Duration {
     if options.exhaustive { EXHAUSTIVE_LOOK_LIMIT } else { LOOK_LIMIT }
 }
 
-fn capture_here(pid: u32, options: &Options, steps: &Sender<Step>) -> Result<Snapshot, CaptureError> {
+/// Captures, and says last what came of it.
+fn capture_here(pid: u32, options: &Options, steps: &Sender<Step>) -> Result<(), CaptureError> {
     let (mut look, taken) = look_and_take(pid, options, steps)?;
     look.forget_what_was_expected();
-    look.renew_modules(&options.search);
+    if !options.python_only {
+        look.renew_modules(&options.search);
+    }
     let _ = steps.send(Step::Finish);
     let Taken { mut threads, memory, captured_at, blocking, stopped, bytes, verdicts, .. } = taken;
     let mut diagnostics = [taken.diagnostics, taken.interrupted].concat();
@@ -160,7 +171,8 @@ fn capture_here(pid: u32, options: &Options, steps: &Sender<Step>) -> Result<Sna
         verdicts,
         open_files: &|descriptors| look.waits.files(&look.proc, descriptors),
     };
-    finish::finish(facts, options)
+    let _ = steps.send(Step::Done(finish::finish(facts, options)));
+    Ok(())
 }
 
 /// A process that became another program between the look and the stop is looked at once more: what is mapped where, and what
