@@ -11,10 +11,10 @@ use crate::source::{self, TargetPaths};
 use pyst_elf::{FileRecorder, Files, ModuleId, RecordedAnswers, WithoutCalls};
 use pyst_kernel::Call;
 use pyst_memory::{Memory, Recorder};
-use pyst_native::{Evidence, Unwound};
+use pyst_native::Evidence;
 use pyst_snapshot::payload::{
-    Arch, Blocking, Capture, Diagnostic, Diagnostics, Map, Maps, Module, Modules, Native, NativeStack, OpenFile,
-    Process, Runtime, Severity, Stack, StackEnd, Stage, Thread, ThreadWait, Threads, Verdicts, Waits,
+    Arch, Blocking, Capture, Diagnostic, Diagnostics, Map, Maps, Module, Modules, NativeStack, OpenFile, Process,
+    Runtime, Severity, Stack, StackEnd, Stage, Thread, ThreadWait, Threads, Verdicts, Waits,
 };
 use pyst_snapshot::{Address, Range, Snapshot, Tid};
 use std::collections::{BTreeMap, BTreeSet};
@@ -63,15 +63,18 @@ pub(crate) fn finish(facts: Facts<'_>, options: &Options) -> Result<Snapshot, Ca
     let threads = Threads { threads };
     let recorder = Recorder::new(&memory);
     let unwound = (!options.python_only).then(|| {
-        let asked = Asked { threads: &threads, capture: &capture, maps, memory: &recorder, loaded };
+        let asked = Asked { threads: &threads, capture: &capture, maps, memory: &memory, recorder: &recorder, loaded };
         match options.debug_info {
-            true => unwind(&asked, &loaded.files),
-            false => unwind(&asked, WithoutCalls(&loaded.files)),
+            true => asked.unwind(&loaded.files),
+            false => asked.unwind(WithoutCalls(&loaded.files)),
         }
     });
     let mut used = Used::default();
     used.0.extend(runtime.found.as_ref().and_then(|found| found.module).map(ModuleId));
-    used.add(unwound.as_ref());
+    if let Some((unwound, answers)) = &unwound {
+        used.0.extend(&unwound.modules);
+        used.add(answers);
+    }
     let (modules, ids) = used.modules(&loaded.modules);
     if runtime.found.is_none() {
         diagnostics.extend(complaints_of_python(loaded));
@@ -89,8 +92,7 @@ pub(crate) fn finish(facts: Facts<'_>, options: &Options) -> Result<Snapshot, Ca
     let mut mappings = BTreeSet::new();
     let mut answers = RecordedAnswers::default();
     if let Some((unwound, recorded)) = unwound {
-        keep_stacks(&threads, capture.arch, &unwound.native, maps, &memory, &recorder);
-        diagnose_stacks(&threads, &unwound.native, capture.blocking, &mut diagnostics);
+        diagnose_stacks(&threads, &unwound.ends, capture.blocking, &mut diagnostics);
         mappings = unwound.mappings;
         answers = renumbered(recorded, &ids);
     }
@@ -184,10 +186,8 @@ struct Used(BTreeSet<ModuleId>);
 
 impl Used {
     /// Adds the modules that were asked when stacks were unwound.
-    fn add(&mut self, unwound: Option<&(Unwound, RecordedAnswers)>) {
-        let Some((unwound, RecordedAnswers { unwind, symbols, .. })) = unwound else { return };
-        let frames = unwound.native.stacks.iter().flat_map(|stack| &stack.frames);
-        self.0.extend(frames.filter_map(|frame| frame.module).map(ModuleId));
+    fn add(&mut self, answers: &RecordedAnswers) {
+        let RecordedAnswers { unwind, symbols, .. } = answers;
         self.0.extend(unwind.cies.iter().map(|cie| ModuleId(cie.module)));
         self.0.extend(unwind.absent.iter().map(|absent| ModuleId(absent.module)));
         self.0.extend(symbols.answers.iter().map(|answer| ModuleId(answer.module)));
@@ -218,48 +218,58 @@ fn renumbered(mut answers: RecordedAnswers, ids: &[ModuleId]) -> RecordedAnswers
     answers
 }
 
-/// What is asked of the files of a target whose stacks are unwound.
-struct Asked<'a> {
+/// What is asked of the files of a target whose stacks are unwound, and where what that reads is kept.
+struct Asked<'a, M> {
     threads: &'a Threads,
     capture: &'a Capture,
     maps: &'a [Map],
     memory: &'a dyn Memory,
+    recorder: &'a Recorder<M>,
     loaded: &'a LoadedModules,
 }
 
-/// Unwinds all stacks, and keeps what the files answer, under the numbers that modules have among all that are loaded.
-fn unwind(asked: &Asked<'_>, files: impl Files) -> (Unwound, RecordedAnswers) {
-    let Asked { threads, capture, maps, memory, loaded } = *asked;
-    let files = FileRecorder::new(files);
-    let (arch, pac_mask, modules) = (capture.arch, capture.pac_mask, &loaded.table);
-    let unwound = pyst_native::unwind(Evidence { arch, pac_mask, threads, maps, memory, modules, files: &files });
-    (unwound, files.into_payloads())
+/// What is kept of stacks: of thousands of threads they would take more room than all that is captured.
+#[derive(Default)]
+struct Unwound {
+    /// Why each ends, by ascending tid.
+    ends: Vec<(Tid, StackEnd)>,
+    /// The modules that frames are in.
+    modules: BTreeSet<ModuleId>,
+    /// The first address of each mapping that was asked about.
+    mappings: BTreeSet<Address>,
 }
 
-/// Keeps each stack from the red zone below sp to its highest CFA, and no further: above the main thread's lie its
-/// arguments and environment, which are nobody's business.
-fn keep_stacks<M: Memory>(
-    threads: &Threads,
-    arch: Arch,
-    native: &Native,
-    maps: &[Map],
-    memory: &dyn Memory,
-    recorder: &Recorder<M>,
-) {
-    for thread in &threads.threads {
-        let sp = thread.registers.as_ref().and_then(|registers| stack_pointer(registers, arch));
-        let unwound = stack_of(native, thread.tid);
-        let (Some(sp), Some(stack), Some(unwound)) = (sp, thread.stack, unwound) else { continue };
-        for range in used_stack(Address(sp), stack, unwound, maps) {
-            keep_readable(range, memory, recorder);
+impl<M: Memory> Asked<'_, M> {
+    /// Unwinds all stacks, and keeps what of them was used, and what the files answer, under the numbers that modules have among
+    /// all that are loaded.
+    fn unwind(&self, files: impl Files) -> (Unwound, RecordedAnswers) {
+        let Asked { threads, capture, maps, recorder, loaded, .. } = *self;
+        let files = FileRecorder::new(files);
+        let (arch, pac_mask, modules) = (capture.arch, capture.pac_mask, &loaded.table);
+        let evidence = Evidence { arch, pac_mask, threads, maps, memory: recorder, modules, files: &files };
+        let mut of_threads = threads.threads.iter();
+        let mut unwound = Unwound::default();
+        let asked = pyst_native::unwind_each(evidence, &mut |stack| {
+            unwound.ends.push((stack.tid, stack.end));
+            unwound.modules.extend(stack.frames.iter().filter_map(|frame| frame.module).map(ModuleId));
+            if let Some(thread) = of_threads.find(|thread| thread.tid == stack.tid) {
+                self.keep_stack(thread, &stack);
+            }
+        });
+        unwound.ends.sort_unstable_by_key(|(tid, _)| *tid);
+        unwound.mappings = asked.mappings;
+        (unwound, files.into_payloads())
+    }
+
+    /// Keeps a stack from the red zone below sp to its highest CFA, and no further: above the main thread's lie its arguments and
+    /// environment, which are nobody's business.
+    fn keep_stack(&self, thread: &Thread, unwound: &NativeStack) {
+        let sp = thread.registers.as_ref().and_then(|registers| stack_pointer(registers, self.capture.arch));
+        let (Some(sp), Some(stack)) = (sp, thread.stack) else { return };
+        for range in used_stack(Address(sp), stack, unwound, self.maps) {
+            keep_readable(range, self.memory, self.recorder);
         }
     }
-}
-
-/// The stack of a thread; they are by ascending tid.
-fn stack_of(native: &Native, tid: Tid) -> Option<&NativeStack> {
-    let at = native.stacks.binary_search_by_key(&tid, |stack| stack.tid).ok()?;
-    native.stacks.get(at)
 }
 
 /// The used part of the stack that sp points into, and of those that the frames go on to: a signal handler's stack leads
@@ -314,10 +324,11 @@ fn keep_readable<M: Memory>(range: Range, memory: &dyn Memory, recorder: &Record
     }
 }
 
-fn diagnose_stacks(threads: &Threads, native: &Native, blocking: Blocking, diagnostics: &mut Vec<Diagnostic>) {
+fn diagnose_stacks(threads: &Threads, ends: &[(Tid, StackEnd)], blocking: Blocking, diagnostics: &mut Vec<Diagnostic>) {
     for thread in &threads.threads {
         let tid = thread.tid;
-        let end = stack_of(native, tid).map(|stack| stack.end);
+        let end =
+            ends.binary_search_by_key(&tid, |(tid, _)| *tid).ok().and_then(|at| ends.get(at)).map(|(_, end)| *end);
         let cut = matches!(end, Some(StackEnd::STACK_TRUNCATED | StackEnd::NOT_RECORDED));
         if thread.stack.is_some_and(|stack| stack.truncated) && cut {
             let message = "the stack is larger than what is read of one (8 MiB): the outermost frames are missing";

@@ -72,7 +72,7 @@ pub fn unwind(evidence: Evidence<'_>) -> Unwound {
 
 /// The same, with each stack given away as soon as it is named: those of thousands of threads take much room. Every thread is
 /// walked twice, for names are asked for together, which costs less than keeping what the first walk found.
-pub(crate) fn unwind_each(evidence: Evidence<'_>, each: &mut dyn FnMut(NativeStack)) -> Unwound {
+pub fn unwind_each(evidence: Evidence<'_>, each: &mut dyn FnMut(NativeStack)) -> Unwound {
     let Evidence { arch, pac_mask, threads, maps, memory, modules, files } = evidence;
     let Some(machine) = Machine::of(arch, pac_mask) else { return unsupported(arch) };
     let mut stepper = Stepper::new(machine, memory, modules, files, Mapped::new(maps, memory));
