@@ -27,6 +27,23 @@ pub struct Snapshot {
     pub defects: Vec<Defect>,
 }
 
+impl RawSection {
+    /// `payload` as a section.
+    ///
+    /// # Errors
+    /// It is too large for one.
+    pub fn of<P: Payload>(payload: &P) -> Result<RawSection, WireError> {
+        let (kind, flags, version) = (P::KIND, SectionFlags::default(), P::VERSION);
+        Ok(RawSection { kind, flags, version, payload: payload.encode()? })
+    }
+
+    /// Whether one must know it to make sense of its snapshot, and it is not known here.
+    #[must_use]
+    pub fn is_unknown_critical(&self) -> bool {
+        self.flags.is_critical() && !SectionKind::KNOWN.iter().any(|(known, _)| *known == self.kind)
+    }
+}
+
 impl Snapshot {
     /// The sections of one kind, undecoded.
     pub fn raw(&self, kind: SectionKind) -> impl Iterator<Item = &RawSection> {
@@ -68,7 +85,7 @@ impl Snapshot {
     /// # Errors
     /// It is too large for a section.
     pub fn append<P: Payload>(&mut self, payload: &P) -> Result<(), WireError> {
-        self.sections.push(section_of(payload)?);
+        self.sections.push(RawSection::of(payload)?);
         Ok(())
     }
 
@@ -77,7 +94,7 @@ impl Snapshot {
     /// # Errors
     /// It is too large for a section; then the earlier sections stay.
     pub fn replace<P: Payload>(&mut self, payload: &P) -> Result<(), WireError> {
-        self.replace_by(section_of(payload)?);
+        self.replace_by(RawSection::of(payload)?);
         Ok(())
     }
 
@@ -86,9 +103,4 @@ impl Snapshot {
         self.sections.retain(|earlier| earlier.kind != section.kind);
         self.sections.push(section);
     }
-}
-
-fn section_of<P: Payload>(payload: &P) -> Result<RawSection, WireError> {
-    let (kind, flags, version) = (P::KIND, SectionFlags::default(), P::VERSION);
-    Ok(RawSection { kind, flags, version, payload: payload.encode()? })
 }

@@ -5,8 +5,10 @@
 
 use pyst_snapshot::payload::{Capture, Diagnostics, FoundBy, Source, Thread, Threads};
 use pyst_snapshot::{
-    Defect, Payload, PayloadError, SectionFlags, SectionKind, Snapshot, StreamError, StreamReader, Tid, write_snapshot,
+    Defect, Part, Parts, Payload, PayloadError, RawSection, SectionFlags, SectionKind, Snapshot, SnapshotWriter,
+    StreamError, StreamReader, Tid, write_snapshot,
 };
+use std::io::{ErrorKind, Read};
 
 fn crc32(bytes: &[u8]) -> u32 {
     let step = |crc: u32, _| if crc & 1 == 1 { (crc >> 1) ^ 0xedb8_8320 } else { crc >> 1 };
@@ -86,6 +88,64 @@ fn concatenated_streams_are_a_stream() {
     assert_eq!(all.len(), 3);
     assert!(all.iter().all(|snapshot| snapshot.as_ref().is_ok_and(|snapshot| snapshot.sections.len() == 1)));
     assert!(read_all(b"").is_empty());
+}
+
+/// Gives `bytes`, and then an error, as one that would wait for ever.
+struct NoMore<'a>(&'a [u8]);
+
+impl Read for NoMore<'_> {
+    fn read(&mut self, buffer: &mut [u8]) -> std::io::Result<usize> {
+        if self.0.is_empty() { Err(ErrorKind::TimedOut.into()) } else { self.0.read(buffer) }
+    }
+}
+
+#[test]
+fn a_part_is_there_as_soon_as_its_last_byte_has_come() {
+    let bytes = [header(1), section(3, 0, 1, &threads_payload()), section(9, 0, 1, &[0; 8]), end(), header(1)].concat();
+    let flags = SectionFlags::default();
+    let raw = |kind, payload: &[u8]| RawSection { kind, flags, version: 1, payload: payload.to_vec() };
+    let all = [
+        (16, Part::Begin),
+        (24 + threads_payload().len(), Part::Section(raw(SectionKind::THREADS, &threads_payload()))),
+        (24 + 8, Part::Section(raw(SectionKind::SOURCE, &[0; 8]))),
+        (24, Part::End),
+        (16, Part::Begin),
+    ];
+    let mut to = 0;
+    for (count, (length, _)) in (1..).zip(&all) {
+        to += length;
+        let mut parts = Parts::new(NoMore(&bytes[..to]));
+        for (_, part) in &all[..count] {
+            assert_eq!(parts.next().unwrap().unwrap(), *part);
+        }
+        assert!(matches!(parts.next(), Some(Err(StreamError::Io(error))) if error.kind() == ErrorKind::TimedOut));
+        assert!(parts.next().is_none());
+        assert!(!parts.was_empty());
+    }
+}
+
+#[test]
+fn a_section_that_is_written_can_be_read_before_the_end_is() {
+    let mut bytes = Vec::new();
+    let written = RawSection::of(&Threads::default()).unwrap();
+    let mut writer = SnapshotWriter::begin(&mut bytes).unwrap();
+    writer.write(&written).unwrap();
+    writer.flush().unwrap();
+    let parts: Vec<_> = Parts::new(&bytes[..]).map(Result::unwrap).collect();
+    assert_eq!(parts[..2], [Part::Begin, Part::Section(written)]);
+    assert!(matches!(parts[2..], [Part::Defect(Defect::CutOff { sections: 1, .. }), Part::End]));
+}
+
+#[test]
+fn a_payload_for_which_there_was_no_room_at_first_is_read_whole_and_a_cut_one_not_at_all() {
+    let long: Vec<u8> = (0..(4u32 << 20) + 5).map(|at| (at % 251) as u8).collect();
+    let bytes = [header(1), section(9, 0, 1, &long), end()].concat();
+    let snapshot = read_one(&bytes);
+    assert!(snapshot.defects.is_empty() && snapshot.sections[0].payload == long);
+    for cut in [16 + 24 + (4 << 20), bytes.len() - 25] {
+        let snapshot = read_one(&bytes[..cut]);
+        assert!(snapshot.sections.is_empty() && matches!(snapshot.defects[..], [Defect::CutOff { sections: 0, .. }]));
+    }
 }
 
 #[test]
