@@ -26,5 +26,5 @@ mod step;
 mod walk;
 mod x86_64;
 
-pub use replay::{unwind_each_from_snapshot, unwind_from_snapshot};
+pub use replay::{SECTIONS_READ, unwind_each_from_snapshot, unwind_from_snapshot};
 pub use walk::{Evidence, MAX_FRAMES, Unwound, unwind, unwind_each};

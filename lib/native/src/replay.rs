@@ -6,7 +6,19 @@ use pyst_memory::Image;
 use pyst_snapshot::payload::{
     Capture, Diagnostic, Maps, Modules, Native, NativeFunctionV1, NativeStack, Severity, Threads,
 };
-use pyst_snapshot::{Payload, PayloadError, Snapshot};
+use pyst_snapshot::{Payload, PayloadError, SectionKind, Snapshot};
+
+/// The sections of a snapshot that unwinding reads, [`RecordedFiles`] with it.
+pub const SECTIONS_READ: [SectionKind; 8] = [
+    SectionKind::CAPTURE,
+    SectionKind::THREADS,
+    SectionKind::MAPS,
+    SectionKind::MODULES,
+    SectionKind::UNWIND,
+    SectionKind::SYMBOLS,
+    SectionKind::CALLS,
+    SectionKind::MEMORY,
+];
 
 /// The native stacks of a snapshot. Questions that it has no answer to go to `local` files, if there are any.
 pub fn unwind_from_snapshot(snapshot: &Snapshot, local: Option<&dyn Files>) -> (Native, Vec<Diagnostic>) {

@@ -35,7 +35,7 @@ mod walk;
 
 pub use exceptions::{Exceptions, exceptions};
 pub use find::{Target, find_runtime};
-pub use replay::{no_python, variables_of_snapshot, walk_snapshot};
+pub use replay::{SECTIONS_READ, no_python, variables_of_snapshot, walk_snapshot};
 pub use states::{Alone, States};
 pub use variables::variables;
 pub use walk::{Walked, walk, walk_only};

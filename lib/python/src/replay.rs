@@ -8,9 +8,13 @@ use pyst_snapshot::payload::{
     Capture, Diagnostic, GilState, Payload, Python, PythonState, Runtime, RuntimePhase, Severity, ThreadReading,
     Threads, Variables, Verdicts,
 };
-use pyst_snapshot::{PayloadError, Snapshot, Tid};
+use pyst_snapshot::{PayloadError, SectionKind, Snapshot, Tid};
 use std::borrow::Cow;
 use std::collections::BTreeSet;
+
+/// The sections of a snapshot that [`walk_snapshot`] and [`variables_of_snapshot`] read.
+pub const SECTIONS_READ: [SectionKind; 5] =
+    [SectionKind::CAPTURE, SectionKind::THREADS, SectionKind::RUNTIME, SectionKind::MEMORY, SectionKind::VERDICTS];
 
 /// Walks the Python runtime that a snapshot holds; `None` where it holds none, or too little of it. The diagnostics say
 /// why, and what could not be had.

@@ -3,7 +3,7 @@
 
 use pyst_elf::{Answer, Calls, CfiEntry, FileRecorder, Files, ModuleId, ModuleTable, SymbolHit};
 use pyst_memory::{Image, Recorder};
-use pyst_native::{Evidence, Unwound, unwind, unwind_from_snapshot};
+use pyst_native::{Evidence, SECTIONS_READ, Unwound, unwind, unwind_from_snapshot};
 use pyst_snapshot::payload::{
     Arch, Capture, CfiSection, Map, Maps, Module, Modules, NativeStack, Register, Registers, Severity, StackEnd,
     StackV1, SymbolTable, Thread, Threads,
@@ -120,6 +120,7 @@ impl World {
         snapshot.append(&answers.unwind).unwrap();
         snapshot.append(&answers.symbols).unwrap();
         snapshot.sections.extend(recorder.into_sections().unwrap().sections);
+        snapshot.sections.retain(|section| SECTIONS_READ.contains(&section.kind));
         let (offline, diagnostics) = unwind_from_snapshot(&snapshot, None);
         assert_eq!(offline, online.native);
         assert_eq!(diagnostics, online.diagnostics);

@@ -29,6 +29,7 @@ fn recorded(change: impl Fn(&mut Fake)) -> (crate::Walked, Snapshot) {
     snapshot.append(&Capture::default()).unwrap();
     snapshot.append(&Runtime { found: Some(fake.found()), tried: Vec::new() }).unwrap();
     snapshot.sections.extend(recorder.into_sections().unwrap().sections);
+    snapshot.sections.retain(|section| SECTIONS_READ.contains(&section.kind));
     (walked, snapshot)
 }
 
