@@ -4,10 +4,19 @@ mod args;
 
 pub use args::Args;
 
-use pyst_cli::{Exit, run_stage};
-use pyst_python::{variables_of_snapshot, walk_snapshot};
-use pyst_snapshot::Snapshot;
+use pyst_cli::{Added, Exit, Task, run_stage};
+use pyst_python::{SECTIONS_READ, variables_of_snapshot, walk_snapshot};
 use pyst_snapshot::payload::{Diagnostic, FoundRuntime, Python, Runtime, Severity, Stage};
+use pyst_snapshot::{SectionKind, Snapshot};
+
+/// What this stage is.
+const TASK: Task = Task {
+    stage: Stage::PY,
+    tool: "pyst-py",
+    adds: "Python frames",
+    reads: &SECTIONS_READ,
+    writes: &[SectionKind::PYTHON, SectionKind::VARIABLES],
+};
 
 /// Walks every snapshot of the input.
 ///
@@ -16,38 +25,39 @@ use pyst_snapshot::payload::{Diagnostic, FoundRuntime, Python, Runtime, Severity
 pub fn run(args: &Args) -> anyhow::Result<Exit> {
     args.output.refuse_terminal()?;
     let input = args.input.open()?;
-    run_stage(Stage::PY, input, &args.output.to, args.verbose, |snapshot| add_python(snapshot, args.verbose))
+    run_stage(&TASK, input, &args.output.to, args.verbose, |snapshot| python_of(snapshot, args.verbose))
 }
 
-fn add_python(snapshot: &mut Snapshot, verbose: bool) -> Vec<Diagnostic> {
-    let (python, mut diagnostics) = walk_snapshot(snapshot);
+fn python_of(snapshot: &Snapshot, verbose: bool) -> Added {
+    let (python, diagnostics) = walk_snapshot(snapshot);
+    let mut added = Added { diagnostics, ..Added::default() };
     if let Some(python) = python {
         if verbose {
-            describe(snapshot, &python);
+            added.notes = describe(snapshot, &python);
         }
         let variables = variables_of_snapshot(snapshot, &python);
-        let replaced = snapshot.replace(&python);
-        let replaced = match variables {
-            Some((variables, said)) => {
-                diagnostics.extend(said);
-                replaced.and_then(|()| snapshot.replace(&variables))
-            }
-            None => replaced,
-        };
-        if let Err(error) = replaced {
-            diagnostics.push(Diagnostic::new(Severity::FAILURE, "too-large", error.to_string()));
+        let mut fits = added.add(&python);
+        if let Some((variables, said)) = variables {
+            added.diagnostics.extend(said);
+            fits = fits.and_then(|()| added.add(&variables));
+        }
+        if let Err(error) = fits {
+            added.diagnostics.push(Diagnostic::new(Severity::FAILURE, "too-large", error.to_string()));
         }
     }
-    diagnostics
+    added
 }
 
-fn describe(snapshot: &Snapshot, python: &Python) {
+fn describe(snapshot: &Snapshot, python: &Python) -> Vec<String> {
+    let mut lines = Vec::new();
     if let Ok(Some(Runtime { found: Some(found), .. })) = snapshot.get() {
         let FoundRuntime { layout, layout_source, found_by, .. } = &found;
         let (version, by, source) = (found.version(), found_by.name(), layout_source.name());
-        eprintln!("pyst-py: Python {version} at {}, found by {by}; layout {layout} ({source})", found.address);
+        let address = found.address;
+        lines.push(format!("pyst-py: Python {version} at {address}, found by {by}; layout {layout} ({source})"));
     }
     let frames: usize = python.states.iter().map(|state| state.frames.len()).sum();
     let (interpreters, states) = (python.interpreters.len(), python.states.len());
-    eprintln!("pyst-py: {interpreters} interpreters, {states} thread states, {frames} frames");
+    lines.push(format!("pyst-py: {interpreters} interpreters, {states} thread states, {frames} frames"));
+    lines
 }

@@ -5,11 +5,20 @@ mod local;
 
 pub use args::Args;
 
-use pyst_cli::{Exit, run_stage};
+use pyst_cli::{Added, Exit, Task, run_stage};
 use pyst_elf::{ElfFiles, Files};
-use pyst_native::unwind_each_from_snapshot;
-use pyst_snapshot::Snapshot;
+use pyst_native::{SECTIONS_READ, unwind_each_from_snapshot};
 use pyst_snapshot::payload::{Diagnostic, NativePacker, NativeStack, Severity, Stage};
+use pyst_snapshot::{SectionKind, Snapshot};
+
+/// What this stage is.
+const TASK: Task = Task {
+    stage: Stage::UNWIND,
+    tool: "pyst-unwind",
+    adds: "native frames",
+    reads: &SECTIONS_READ,
+    writes: &[SectionKind::NATIVE],
+};
 
 /// Unwinds every snapshot of the input.
 ///
@@ -20,32 +29,34 @@ pub fn run(args: &Args) -> anyhow::Result<Exit> {
     let input = args.input.open()?;
     // To unmap the files takes longer than to write the snapshot, which the next tool waits for.
     let mut files = None;
-    run_stage(Stage::UNWIND, input, &args.output.to, args.verbose, |snapshot| {
+    run_stage(&TASK, input, &args.output.to, args.verbose, |snapshot| {
         files = (!args.snapshot_only).then(|| local::files_of(snapshot, &args.search)).flatten();
-        add_native(snapshot, files.as_ref(), args.verbose)
+        native_of(snapshot, files.as_ref(), args.verbose)
     })
 }
 
-fn add_native(snapshot: &mut Snapshot, local: Option<&ElfFiles<'_>>, verbose: bool) -> Vec<Diagnostic> {
+fn native_of(snapshot: &Snapshot, local: Option<&ElfFiles<'_>>, verbose: bool) -> Added {
+    let mut added = Added::default();
     let mut packer = NativePacker::default();
     let mut packed = Ok(());
     let mut add = |stack: NativeStack| {
         if verbose {
-            describe(&stack);
+            added.notes.push(describe(&stack));
         }
         if packed.is_ok() {
             packed = packer.add(&stack);
         }
     };
     let local = local.map(|files| files as &dyn Files);
-    let (functions, mut diagnostics) = unwind_each_from_snapshot(snapshot, local, &mut add);
+    let (functions, diagnostics) = unwind_each_from_snapshot(snapshot, local, &mut add);
+    added.diagnostics = diagnostics;
     match packed.and_then(|()| packer.finish(&functions)) {
-        Ok(section) => snapshot.replace_by(section),
-        Err(error) => diagnostics.push(Diagnostic::new(Severity::FAILURE, "too-large", error.to_string())),
+        Ok(section) => added.sections.push(section),
+        Err(error) => added.diagnostics.push(Diagnostic::new(Severity::FAILURE, "too-large", error.to_string())),
     }
-    diagnostics
+    added
 }
 
-fn describe(stack: &NativeStack) {
-    eprintln!("pyst-unwind: thread {}: {} frames, then {}", stack.tid, stack.frames.len(), stack.end.name());
+fn describe(stack: &NativeStack) -> String {
+    format!("pyst-unwind: thread {}: {} frames, then {}", stack.tid, stack.frames.len(), stack.end.name())
 }

@@ -133,6 +133,7 @@ pub(crate) fn finish(facts: Facts<'_>, options: &Options) -> Result<Snapshot, Ca
     if let Some(verdicts) = verdicts {
         snapshot.append(&verdicts)?;
     }
+    // Last: the stages take it for a sign that they may begin.
     snapshot.append(&Diagnostics { stage: Stage::GRAB, items: diagnostics })?;
     Ok(snapshot)
 }

@@ -15,8 +15,10 @@ mod main_loop;
 mod memory;
 mod new_file;
 mod output;
+mod passage;
 mod progress;
 mod search;
+mod snapshots;
 mod speech;
 mod stage;
 mod standard;
@@ -29,8 +31,9 @@ pub use main_loop::run_main;
 pub use output::{Output, OutputArgs, OutputError, SnapshotOutputArgs, is_broken_pipe};
 pub use progress::Progress;
 pub use search::SearchArgs;
+pub use snapshots::snapshots;
 pub use speech::{diagnostics_of, is_one_of_several, process_of_several, say, speaks_here};
-pub use stage::{StageInput, run_stage, snapshots};
+pub use stage::{Added, StageInput, Task, run_stage};
 pub use usage::UsageError;
 
 /// What every tool's `--version` prints after its name: its version, and those of what it reads and writes.

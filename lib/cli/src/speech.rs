@@ -2,7 +2,7 @@
 
 use nix::sys::stat::{SFlag, fstat};
 use pyst_snapshot::payload::{Capture, Diagnostic, Diagnostics, Process, Severity, Stage};
-use pyst_snapshot::{Safe, Snapshot, Tid};
+use pyst_snapshot::{PayloadError, Safe, Snapshot, Tid};
 use std::collections::HashMap;
 use std::io::{Write, stderr, stdout};
 use std::path::Path;
@@ -30,17 +30,18 @@ pub fn speaks_here(output: Option<&Path>) -> bool {
 /// All diagnostics a snapshot holds, each with its stage; a section that does not decode says so itself.
 #[must_use]
 pub fn diagnostics_of(snapshot: &Snapshot) -> Vec<(Stage, Diagnostic)> {
-    let mut all = Vec::new();
-    for diagnostics in snapshot.all::<Diagnostics>() {
-        match diagnostics {
-            Ok(Diagnostics { stage, items }) => all.extend(items.into_iter().map(|item| (stage, item))),
-            Err(error) => {
-                let item = Diagnostic::new(Severity::WARNING, "section-unusable", error.to_string());
-                all.push((Stage::STREAM, item));
-            }
+    snapshot.all::<Diagnostics>().flat_map(diagnostics_in).collect()
+}
+
+/// The diagnostics of a section, each with its stage.
+pub(crate) fn diagnostics_in(section: Result<Diagnostics, PayloadError>) -> Vec<(Stage, Diagnostic)> {
+    match section {
+        Ok(Diagnostics { stage, items }) => items.into_iter().map(|item| (stage, item)).collect(),
+        Err(error) => {
+            let item = Diagnostic::new(Severity::WARNING, "section-unusable", error.to_string());
+            vec![(Stage::STREAM, item)]
         }
     }
-    all
 }
 
 /// Whether others go with a snapshot in its stream, by what it says itself.

@@ -3,12 +3,13 @@
 use crate::exit::{Exit, Outcome};
 use crate::input::{Input, InputError};
 use crate::output::OutputArgs;
+use crate::passage::{Passage, Passed};
 use crate::progress::Progress;
-use crate::speech::{diagnostics_of, process_of_several, say, speaks_here};
-use anyhow::Context;
+use crate::snapshots::{empty_input, of_stream_error};
+use crate::speech::{process_of_several, say, speaks_here};
 use clap::Args;
-use pyst_snapshot::payload::{Diagnostic, Diagnostics, Process, Severity, Stage};
-use pyst_snapshot::{Payload, Snapshot, StreamError, StreamReader, WireError, write_snapshot};
+use pyst_snapshot::payload::{Diagnostic, Process, Stage};
+use pyst_snapshot::{Parts, Payload, RawSection, SectionKind, Snapshot, WireError};
 use std::io::{Read, Write};
 use std::path::PathBuf;
 
@@ -30,112 +31,110 @@ impl StageInput {
     }
 }
 
-/// Runs `apply` on every snapshot of the input and writes each with its sections and diagnostics added. `apply` gets each
-/// snapshot without what an earlier run of the same stage had to say, and returns what it has to say now.
+/// What a stage is: its name, and what it makes of which sections.
+#[derive(Clone, Copy, Debug)]
+pub struct Task {
+    /// As which it speaks in diagnostics.
+    pub stage: Stage,
+    /// The tool's name.
+    pub tool: &'static str,
+    /// What it adds, in words: "Python frames".
+    pub adds: &'static str,
+    /// The kinds of sections that its work depends on; no others are kept for it.
+    pub reads: &'static [SectionKind],
+    /// The kinds of sections that its work may result in.
+    pub writes: &'static [SectionKind],
+}
+
+/// What a stage has to add to a snapshot.
+#[derive(Clone, Debug, Default)]
+pub struct Added {
+    /// Its sections, each in the place of all earlier ones of its kind.
+    pub sections: Vec<RawSection>,
+    /// What it could not do.
+    pub diagnostics: Vec<Diagnostic>,
+    /// Lines for standard error.
+    pub notes: Vec<String>,
+}
+
+impl Added {
+    /// Adds `payload` as a section.
+    ///
+    /// # Errors
+    /// It is too large for one.
+    pub fn add<P: Payload>(&mut self, payload: &P) -> Result<(), WireError> {
+        self.sections.push(RawSection::of(payload)?);
+        Ok(())
+    }
+}
+
+/// Runs `work` on every snapshot of the input and writes each with what it added. `work` gets those sections of a snapshot that
+/// the task reads. What else there is, is written as it comes, without waiting for the work.
 ///
 /// # Errors
 /// Writing fails.
 pub fn run_stage(
-    stage: Stage,
+    task: &Task,
     input: impl Read,
     output: &OutputArgs,
     verbose: bool,
-    mut apply: impl FnMut(&mut Snapshot) -> Vec<Diagnostic>,
+    work: impl FnMut(&Snapshot) -> Added,
 ) -> anyhow::Result<Exit> {
     let mut out = output.open()?;
-    let mut outcome = Outcome::default();
-    let mut has_passed_on = false;
-    for mut snapshot in snapshots(input) {
-        forget(stage, &mut snapshot);
-        let defects = snapshot.defect_diagnostics();
-        add_diagnostics(Stage::STREAM, defects, &mut snapshot)?;
-        if !has_failed(&snapshot) {
-            let progress = Progress::of(stage_tool(stage));
-            if !has_passed_on {
-                progress.say(|| doing(stage, &snapshot));
-            }
-            let items = apply(&mut snapshot);
-            add_diagnostics(stage, items, &mut snapshot)?;
-        }
-        // The next one may be taken minutes later.
-        write_snapshot(&snapshot, &mut out).and_then(|()| out.flush()).with_context(|| output.cannot_write())?;
-        has_passed_on = !speaks_here(output.path());
-        let all = diagnostics_of(&snapshot);
-        outcome.add(all.iter().map(|(_, diagnostic)| diagnostic));
-        if verbose || speaks_here(output.path()) {
-            say(&all, process_of_several(&snapshot), verbose);
-        }
-    }
+    let outcome = pass_all(task, input, &mut out, output, verbose, work)?;
     out.finish()?;
     Ok(outcome.exit())
 }
 
-fn stage_tool(stage: Stage) -> &'static str {
-    if stage == Stage::UNWIND { "pyst-unwind" } else { "pyst-py" }
-}
-
-fn doing(stage: Stage, snapshot: &Snapshot) -> String {
-    let what = if stage == Stage::UNWIND { "native frames" } else { "Python frames" };
-    match snapshot.get::<Process>() {
-        Ok(Some(process)) => format!("{what} of process {}", process.pid),
-        _ => what.to_owned(),
+/// The same, to an output that is open.
+fn pass_all(
+    task: &Task,
+    input: impl Read,
+    out: &mut impl Write,
+    output: &OutputArgs,
+    verbose: bool,
+    mut work: impl FnMut(&Snapshot) -> Added,
+) -> anyhow::Result<Outcome> {
+    let speaks = speaks_here(output.path());
+    let mut outcome = Outcome::default();
+    let mut has_passed_on = false;
+    let mut parts = Parts::new(input);
+    loop {
+        let first = parts.next();
+        if first.is_none() && !parts.was_empty() {
+            return Ok(outcome);
+        }
+        let mut work = |kept: &Snapshot| {
+            let progress = Progress::of(task.tool);
+            if !has_passed_on {
+                progress.say(|| doing(task, kept));
+            }
+            work(kept)
+        };
+        let passage = Passage::begin(task, &mut *out, output, &mut work)?;
+        let passed = match first {
+            Some(Ok(_)) => passage.run(&mut parts)?,
+            Some(Err(error)) => passage.fail(of_stream_error(&error))?,
+            None => passage.fail(empty_input())?,
+        };
+        has_passed_on = !speaks;
+        let Passed { kept, diagnostics } = passed;
+        outcome.add(diagnostics.iter().map(|(_, diagnostic)| diagnostic));
+        if verbose || speaks {
+            say(&diagnostics, process_of_several(&kept), verbose);
+        }
+        if parts.was_empty() {
+            return Ok(outcome);
+        }
     }
 }
 
-fn add_diagnostics(stage: Stage, items: Vec<Diagnostic>, snapshot: &mut Snapshot) -> Result<(), WireError> {
-    if items.is_empty() { Ok(()) } else { snapshot.append(&Diagnostics { stage, items }) }
+fn doing(task: &Task, snapshot: &Snapshot) -> String {
+    match snapshot.get::<Process>() {
+        Ok(Some(process)) => format!("{} of process {}", task.adds, process.pid),
+        _ => task.adds.to_owned(),
+    }
 }
 
-/// The snapshots of a stream. What is no snapshot, or a stream without any, becomes one that holds a diagnostic saying so.
-pub fn snapshots(input: impl Read) -> impl Iterator<Item = Snapshot> {
-    let mut reader = StreamReader::new(input);
-    let mut ended = false;
-    std::iter::from_fn(move || {
-        if ended {
-            return None;
-        }
-        match reader.next() {
-            Some(Ok(snapshot)) => Some(snapshot),
-            Some(Err(error)) => Some(only(of_stream_error(&error))),
-            None => {
-                ended = true;
-                reader.was_empty().then(|| only(empty_input()))
-            }
-        }
-    })
-}
-
-/// A snapshot that holds nothing but the reason why.
-fn only(reason: Diagnostic) -> Snapshot {
-    let mut snapshot = Snapshot::default();
-    // A single diagnostic fits any section.
-    let _ = add_diagnostics(Stage::STREAM, vec![reason], &mut snapshot);
-    snapshot
-}
-
-fn empty_input() -> Diagnostic {
-    let message = "the input is empty: the tool before this one wrote nothing, or the file is not a snapshot";
-    Diagnostic::new(Severity::FAILURE, "empty-input", message)
-}
-
-fn of_stream_error(error: &StreamError) -> Diagnostic {
-    let code = match error {
-        StreamError::Io(_) => "read-failed",
-        StreamError::NotASnapshot(_) => "not-a-snapshot",
-        StreamError::NewerFormat { .. } => "newer-format",
-    };
-    Diagnostic::new(Severity::FAILURE, code, error.to_string())
-}
-
-/// Whether an earlier stage found nothing usable: there is nothing to add to.
-fn has_failed(snapshot: &Snapshot) -> bool {
-    diagnostics_of(snapshot).iter().any(|(_, diagnostic)| diagnostic.severity == Severity::FAILURE)
-}
-
-/// Removes what an earlier run of `stage` had to say.
-fn forget(stage: Stage, snapshot: &mut Snapshot) {
-    snapshot.sections.retain(|section| {
-        section.kind != Diagnostics::KIND
-            || !Diagnostics::decode(section.version, &section.payload).is_ok_and(|earlier| earlier.stage == stage)
-    });
-}
+#[cfg(test)]
+mod tests;
