@@ -4,7 +4,7 @@
 use crate::frames::Names;
 use crate::internal::Doing;
 use crate::threads::Problem;
-use pyst_snapshot::payload::{GilState, NativeStack, Python, PythonState};
+use pyst_snapshot::payload::{GilState, PackedStack, Python, PythonState};
 use std::collections::{BTreeMap, BTreeSet};
 
 /// By the address of a state, which no two have in common.
@@ -18,7 +18,7 @@ pub(crate) struct Doings {
 
 impl Doings {
     /// Adds what the native stack of a thread says of its states, innermost first.
-    pub(crate) fn add(&mut self, native: Option<&NativeStack>, states: &[&PythonState], names: &Names) {
+    pub(crate) fn add(&mut self, native: Option<&PackedStack>, states: &[&PythonState], names: &Names) {
         let frames = native.map_or(&[][..], |stack| &stack.frames);
         let doing: Vec<Doing> = frames.iter().flat_map(|frame| names.doing(frame)).collect();
         let Some(innermost) = states.first() else { return };

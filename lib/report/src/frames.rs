@@ -8,6 +8,7 @@ use crate::sections::Sections;
 use crate::words::{Hex, Word};
 use pyst_snapshot::Text;
 use pyst_snapshot::payload as wire;
+use pyst_snapshot::payload::{PackedCall, PackedFrame, PackedStack};
 use std::collections::HashMap;
 use std::sync::Arc;
 
@@ -15,9 +16,9 @@ mod variables;
 
 /// What frames refer to by number or name, each string made once.
 pub(crate) struct Names<'a> {
-    functions: Vec<Function>,
+    functions: Vec<Function<'a>>,
     /// The source files of native frames, those of the stacks that were added.
-    files: HashMap<Text, Arc<str>>,
+    files: HashMap<&'a [u8], Arc<str>>,
     modules: Vec<Module>,
     runtime_module: Option<u32>,
     codes: Vec<Code<'a>>,
@@ -28,12 +29,14 @@ pub(crate) struct Names<'a> {
     texts: Texts,
 }
 
-struct Function {
+struct Function<'a> {
     name: Option<Arc<str>>,
     raw: Option<Arc<str>>,
     is_loop: bool,
     is_calling: bool,
     doing: Option<Doing>,
+    /// The file that the first of its calls is in, as a rule that of all.
+    file: Option<(&'a [u8], Arc<str>)>,
 }
 
 struct Module {
@@ -81,12 +84,21 @@ impl<'a> Names<'a> {
     }
 
     /// Adds the source files of a native stack.
-    pub(crate) fn add_files(&mut self, stack: &wire::NativeStack) {
-        for file in stack.frames.iter().flat_map(|frame| &frame.calls).filter_map(|call| call.file.as_ref()) {
-            if !self.files.contains_key(file) {
-                self.files.insert(file.clone(), self.texts.share(file.escaped()));
+    pub(crate) fn add_files(&mut self, stack: &PackedStack<'a>) {
+        for call in stack.frames.iter().flat_map(PackedFrame::calls) {
+            let Some(file) = call.file.filter(|_| self.file_of_function(&call).is_none()) else { continue };
+            let texts = &mut self.texts;
+            let shared = self.files.entry(file).or_insert_with(|| texts.share(Text(file.to_vec()).escaped()));
+            if let Some(function) = self.functions.get_mut(call.function as usize) {
+                function.file.get_or_insert_with(|| (file, shared.clone()));
             }
         }
+    }
+
+    /// The source file of a call, if it is the one that the function is known by.
+    fn file_of_function(&self, call: &PackedCall) -> Option<&Arc<str>> {
+        let (file, shared) = self.function(call)?.file.as_ref()?;
+        (Some(*file) == call.file).then_some(shared)
     }
 
     /// How many names, paths and lines are cut.
@@ -105,32 +117,28 @@ impl<'a> Names<'a> {
     }
 
     /// Whether a native frame is an evaluation loop by its symbol.
-    pub(crate) fn is_loop(&self, frame: &wire::NativeFrame) -> bool {
+    pub(crate) fn is_loop(&self, frame: &PackedFrame) -> bool {
         self.may_be_interpreter(frame)
-            && frame.calls.iter().any(|call| self.function(call).is_some_and(|function| function.is_loop))
+            && frame.calls().any(|call| self.function(&call).is_some_and(|function| function.is_loop))
     }
 
     /// What the interpreter's functions that a native frame is of say of its thread.
-    pub(crate) fn doing(&self, frame: &wire::NativeFrame) -> impl Iterator<Item = Doing> {
+    pub(crate) fn doing(&self, frame: &PackedFrame) -> impl Iterator<Item = Doing> {
         let is_interpreter = self.runtime_module.is_some() && frame.module == self.runtime_module;
-        let calls = frame.calls.iter().filter(move |_| is_interpreter);
-        calls.filter_map(|call| self.function(call)?.doing)
+        let calls = is_interpreter.then(|| frame.calls()).into_iter().flatten();
+        calls.filter_map(|call| self.function(&call)?.doing)
     }
 
     /// The path of the module that has an evaluation loop by its symbol, but is not the one whose Python frames are shown.
-    pub(crate) fn other_python(&self, frame: &wire::NativeFrame) -> Option<&str> {
-        let names_loop = |call| self.function(call).is_some_and(|function| function.is_loop);
-        let is_other = !self.may_be_interpreter(frame) && frame.calls.iter().any(names_loop);
+    pub(crate) fn other_python(&self, frame: &PackedFrame) -> Option<&str> {
+        let names_loop = |call| self.function(&call).is_some_and(|function| function.is_loop);
+        let is_other = !self.may_be_interpreter(frame) && frame.calls().any(names_loop);
         let module = frame.module.filter(|_| is_other)?;
         Some(&self.modules.get(module as usize)?.path)
     }
 
-    /// The frames of one physical native frame, outermost first: the function, and those inlined into it.
-    pub(crate) fn native(
-        &self,
-        frame: &wire::NativeFrame,
-        runs_python: bool,
-    ) -> impl DoubleEndedIterator<Item = Frame> {
+    /// Adds the frames of one physical native frame, outermost first: the function, and those inlined into it.
+    pub(crate) fn add_native(&self, frame: &PackedFrame, runs_python: bool, frames: &mut Vec<Frame>) {
         let module = frame.module.and_then(|index| self.modules.get(index as usize));
         let base = NativeFrame {
             function: None,
@@ -144,21 +152,26 @@ impl<'a> Names<'a> {
             address: Hex(frame.pc),
             found_by: Word(frame.found_by),
         };
-        let nameless = frame.calls.is_empty().then(|| base.clone());
+        if frame.is_nameless() {
+            frames.push(Frame::Native(base));
+            return;
+        }
         let interpreter = self.may_be_interpreter(frame);
-        let calls = frame.calls.iter().rev().map(move |call| {
-            let function = self.function(call);
-            NativeFrame {
+        let start = frames.len();
+        frames.extend(frame.calls().map(|call| {
+            let function = self.function(&call);
+            let file = || call.file.and_then(|file| self.files.get(file));
+            Frame::Native(NativeFrame {
                 function: function.and_then(|function| function.name.clone()),
                 raw_symbol: function.and_then(|function| function.raw.clone()),
-                file: call.file.as_ref().and_then(|file| self.files.get(file).cloned()),
+                file: self.file_of_function(&call).or_else(file).cloned(),
                 line: call.line,
                 inlined: call.inlined,
                 internal: runs_python || interpreter && function.is_some_and(|function| function.is_calling),
                 ..base.clone()
-            }
-        });
-        nameless.into_iter().chain(calls).map(Frame::Native)
+            })
+        }));
+        frames.get_mut(start..).unwrap_or_default().reverse();
     }
 
     /// One Python frame.
@@ -214,18 +227,18 @@ impl<'a> Names<'a> {
         }
     }
 
-    fn function(&self, call: &wire::NativeCallV1) -> Option<&Function> {
+    fn function(&self, call: &PackedCall) -> Option<&Function<'a>> {
         self.functions.get(call.function as usize)
     }
 
     /// A function of the same name in another module is not the interpreter's.
-    fn may_be_interpreter(&self, frame: &wire::NativeFrame) -> bool {
+    fn may_be_interpreter(&self, frame: &PackedFrame) -> bool {
         self.runtime_module.is_none() || frame.module == self.runtime_module
     }
 }
 
-impl Function {
-    fn new(function: &wire::NativeFunctionV1, is_python_2: bool, texts: &mut Texts) -> Function {
+impl Function<'_> {
+    fn new<'a>(function: &wire::NativeFunctionV1, is_python_2: bool, texts: &mut Texts) -> Function<'a> {
         let raw = &function.raw_symbol;
         let symbol = if raw.0.is_empty() { &function.function.0 } else { &raw.0 };
         Function {
@@ -234,6 +247,7 @@ impl Function {
             is_loop: internal::is_loop(symbol, is_python_2),
             is_calling: internal::is_calling(symbol),
             doing: internal::doing(symbol),
+            file: None,
         }
     }
 }

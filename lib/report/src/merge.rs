@@ -10,7 +10,7 @@
 //! - What cannot be placed is shown where the order of its chain puts it, marked, and noted. Nothing is guessed silently.
 
 use pyst_snapshot::Address;
-use pyst_snapshot::payload::{AnchorKind, FrameChainEnd, NativeFrame, NativeStack, PythonState, StackEnd};
+use pyst_snapshot::payload::{AnchorKind, FrameChainEnd, PackedFrame, PackedStack, PythonState, StackEnd};
 use std::collections::BTreeSet;
 
 mod registers;
@@ -121,7 +121,7 @@ impl Run {
 /// Merges the native stack of a thread, if there is one, with the frames of its Python states. `is_loop` tells whether
 /// the native frame with an index is an evaluation loop by its symbol; it decides only where no anchor does.
 #[must_use]
-pub fn merge(native: Option<&NativeStack>, states: &[&PythonState], is_loop: &dyn Fn(usize) -> bool) -> Merged {
+pub fn merge(native: Option<&PackedStack>, states: &[&PythonState], is_loop: &dyn Fn(usize) -> bool) -> Merged {
     let frames = native.map_or(&[][..], |stack| &stack.frames);
     let mut chains: Vec<Vec<Run>> = states.iter().enumerate().map(|(at, state)| runs_of(at, state)).collect();
     if let Some(stack) = native.filter(|stack| !stack.frames.is_empty()) {
@@ -173,7 +173,7 @@ fn runs_of(index: usize, state: &PythonState) -> Vec<Run> {
 
 /// Places each run at the one native frame whose range holds its anchor: a sweep over all ranges and anchors by address,
 /// for both may be many and ranges of a hostile payload may overlap.
-fn place_by_anchor(frames: &[NativeFrame], chains: &mut [Vec<Run>]) {
+fn place_by_anchor(frames: &[PackedFrame], chains: &mut [Vec<Run>]) {
     #[derive(PartialEq, Eq, PartialOrd, Ord)]
     enum Event {
         End(usize),
@@ -212,7 +212,7 @@ fn place_by_anchor(frames: &[NativeFrame], chains: &mut [Vec<Run>]) {
 
 /// Where a frame's part of the stack ends: at its CFA. A frame that could not be unwound has none; then its caller's sp
 /// bounds it, and without a caller nothing does.
-fn upper_end(frame: &NativeFrame, caller: Option<&NativeFrame>) -> Option<Address> {
+fn upper_end(frame: &PackedFrame, caller: Option<&PackedFrame>) -> Option<Address> {
     frame.cfa.or(caller.map(|caller| caller.sp))
 }
 

@@ -12,7 +12,7 @@ use crate::verdicts::Verdicts;
 use crate::words::{Decimal, Word};
 use pyst_snapshot::Tid;
 use pyst_snapshot::payload as wire;
-use pyst_snapshot::payload::{GilState, PackedNative, StackEnd};
+use pyst_snapshot::payload::{GilState, PackedNative, PackedStack, StackEnd};
 use std::cmp::Reverse;
 use std::collections::{BTreeMap, BTreeSet};
 
@@ -115,11 +115,11 @@ impl<'a> Threads<'a> {
         with_frames.map(|state| self.names.interpreter(state.interpreter)).collect()
     }
 
-    fn stack_of(&self, parts: &Parts) -> Option<wire::NativeStack> {
+    fn stack_of(&self, parts: &Parts) -> Option<PackedStack<'a>> {
         Some(self.sections.native.as_ref()?.stack(parts.native?))
     }
 
-    fn merged(&self, parts: &Parts, stack: Option<&wire::NativeStack>) -> Merged {
+    fn merged(&self, parts: &Parts, stack: Option<&PackedStack>) -> Merged {
         let frames = stack.map_or(&[][..], |stack| &stack.frames);
         let is_loop = |frame: usize| frames.get(frame).is_some_and(|frame| self.names.is_loop(frame));
         merge(stack, &parts.states, &is_loop)
@@ -168,7 +168,7 @@ impl<'a> Threads<'a> {
 fn thread(
     tid: Option<u32>,
     parts: &Parts,
-    stack: Option<&wire::NativeStack>,
+    stack: Option<&PackedStack>,
     merged: &Merged,
     names: &Names,
     doings: &Doings,
@@ -179,7 +179,9 @@ fn thread(
     for entry in &merged.entries {
         match *entry {
             Entry::Native { frame, runs_python } => {
-                frames.extend(native.get(frame).into_iter().flat_map(|frame| names.native(frame, runs_python)));
+                if let Some(frame) = native.get(frame) {
+                    names.add_native(frame, runs_python, &mut frames);
+                }
             }
             Entry::Python { state, frame, entry, placed_by } => {
                 let known = parts.states.get(state).zip(parts.indices.get(state));
@@ -242,7 +244,7 @@ fn ident(parts: &Parts) -> Option<Decimal> {
     parts.states.iter().all(|state| state.ident == first).then(|| first.into())
 }
 
-fn report_problems(tid: Option<u32>, stack: Option<&wire::NativeStack>, merged: &Merged, problems: &mut Vec<Problem>) {
+fn report_problems(tid: Option<u32>, stack: Option<&PackedStack>, merged: &Merged, problems: &mut Vec<Problem>) {
     for unplaced in &merged.unplaced {
         problems.push((tid, "run-unplaced", unplaced_message(unplaced, stack)));
     }
@@ -253,7 +255,7 @@ fn report_problems(tid: Option<u32>, stack: Option<&wire::NativeStack>, merged: 
     }
 }
 
-fn unplaced_message(unplaced: &Unplaced, native: Option<&wire::NativeStack>) -> String {
+fn unplaced_message(unplaced: &Unplaced, native: Option<&PackedStack>) -> String {
     let Unplaced { reason, runs, frames } = *unplaced;
     let end = native.map(|stack| stack.end).filter(|end| ends_early(*end));
     let why = match (reason, end) {
@@ -293,7 +295,7 @@ mod tests {
     #[test]
     fn what_could_not_be_placed_says_that_the_native_stack_ends_early() {
         let message = |reason, end| {
-            let native = wire::NativeStack { tid: Tid(1), frames: Vec::new(), end };
+            let native = PackedStack { tid: Tid(1), frames: Vec::new(), end };
             unplaced_message(&Unplaced { reason, runs: 1, frames: 2 }, Some(&native))
         };
         for reason in [Reason::OutsideStack, Reason::NoAnchor] {

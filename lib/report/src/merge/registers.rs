@@ -7,7 +7,7 @@
 //! that leaves another run of the chain without a loop.
 
 use super::{Place, PlacedBy, Run};
-use pyst_snapshot::payload::NativeFrame;
+use pyst_snapshot::payload::PackedFrame;
 use std::collections::{HashMap, HashSet};
 use std::ops::Range;
 
@@ -25,11 +25,11 @@ pub(super) struct Loops {
 
 impl Loops {
     /// The loops among `frames`.
-    pub(super) fn of_stack(frames: &[NativeFrame], reaches_base: bool, is_loop: &dyn Fn(usize) -> bool) -> Loops {
+    pub(super) fn of_stack(frames: &[PackedFrame], reaches_base: bool, is_loop: &dyn Fn(usize) -> bool) -> Loops {
         let is_loop = |index: &usize| is_loop(*index);
         let indices: Vec<usize> = (0..frames.len()).filter(is_loop).collect();
-        let registers = |index: &usize| frames.get(*index).map(|frame| frame.registers.as_slice()).unwrap_or_default();
-        let values = |index: &usize| registers(index).iter().map(|register| register.value).collect();
+        let registers = |index: &usize| frames.get(*index).into_iter().flat_map(PackedFrame::registers);
+        let values = |index: &usize| registers(index).map(|(_, value)| value).collect();
         let registers: Vec<Vec<u64>> = indices.iter().map(values).collect();
         let mut having: HashMap<u64, Vec<usize>> = HashMap::new();
         for (place, value) in

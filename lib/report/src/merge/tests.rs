@@ -1,7 +1,15 @@
 mod oracle;
 
 use super::*;
-use pyst_snapshot::payload::{PythonFrame, PythonRun, Register};
+use pyst_snapshot::Payload;
+use pyst_snapshot::payload::{Native, NativeFrame, NativeStack, PackedNative, PythonFrame, PythonRun, Register};
+
+/// The merge of a stack as it is on the wire.
+fn merge(native: Option<&NativeStack>, states: &[&PythonState], is_loop: &dyn Fn(usize) -> bool) -> Merged {
+    let payload = Native { stacks: native.cloned().into_iter().collect(), ..Native::default() }.encode().unwrap();
+    let packed = PackedNative::decode(Native::VERSION, payload).unwrap();
+    super::merge(packed.stacks().next().as_ref(), states, is_loop)
+}
 
 /// A stack of frames that touch, innermost first, from their sizes; the innermost starts at 0x1000.
 fn stack(sizes: &[u64]) -> NativeStack {

@@ -1,4 +1,8 @@
-//! `native`, decoded a stack at a time: the stacks of thousands of threads take several times the room of their bytes.
+//! `native`, read a stack at a time: the stacks of thousands of threads take several times the room of their bytes.
+
+mod stack;
+
+pub use stack::{PackedCall, PackedFrame, PackedStack};
 
 use super::{Native, NativeFunctionV1, NativeStack, Payload, PayloadError, newer_version};
 use crate::address::Tid;
@@ -39,14 +43,13 @@ impl PackedNative {
 
     /// The stack with an index, an empty one where there is none.
     #[must_use]
-    pub fn stack(&self, index: usize) -> NativeStack {
+    pub fn stack(&self, index: usize) -> PackedStack<'_> {
         let bytes = self.stacks.get(index).and_then(|(_, range)| self.payload.get(range.clone()));
-        let stack = bytes.and_then(|bytes| decode_start(bytes).ok());
-        stack.map(|(stack, _)| stack).unwrap_or_default()
+        bytes.and_then(PackedStack::read).unwrap_or_default()
     }
 
     /// Each stack in turn.
-    pub fn stacks(&self) -> impl Iterator<Item = NativeStack> {
+    pub fn stacks(&self) -> impl Iterator<Item = PackedStack<'_>> {
         (0..self.stacks.len()).map(|index| self.stack(index))
     }
 }
@@ -111,8 +114,12 @@ fn split(payload: &[u8]) -> Result<Parts, WireError> {
     at += length;
     let mut stacks = Vec::new();
     for _ in 0..count {
-        let (stack, length) = decode_start::<NativeStack>(rest(at))?;
-        stacks.push((stack.tid, at..at + length));
+        let (tid, length) = match PackedStack::skip(rest(at)) {
+            Some(found) => found,
+            // What is wrong with it, the other decoder has the words for.
+            None => decode_start::<NativeStack>(rest(at)).map(|(stack, length)| (stack.tid, length))?,
+        };
+        stacks.push((tid, at..at + length));
         at += length;
     }
     match payload.len() - at {
@@ -126,6 +133,31 @@ mod tests {
     use super::*;
     use crate::address::Address;
     use crate::payload::{NativeCallV1, NativeFrame, RegisterV1, StackEnd};
+    use crate::text::Text;
+
+    fn unpacked(stack: PackedStack) -> NativeStack {
+        let call = |call: PackedCall| NativeCallV1 {
+            function: call.function,
+            file: call.file.map(|file| Text(file.to_vec())),
+            line: call.line,
+            inlined: call.inlined,
+        };
+        let frame = |frame: &PackedFrame| NativeFrame {
+            pc: frame.pc,
+            sp: frame.sp,
+            cfa: frame.cfa,
+            found_by: frame.found_by,
+            module: frame.module,
+            registers: frame.registers().map(|(number, value)| RegisterV1 { number, value }).collect(),
+            calls: frame.calls().map(call).collect(),
+        };
+        assert!(stack.frames.iter().all(|frame| frame.is_nameless() == (frame.calls().count() == 0)));
+        NativeStack { tid: stack.tid, frames: stack.frames.iter().map(frame).collect(), end: stack.end }
+    }
+
+    fn unpacked_all(packed: &PackedNative) -> Native {
+        Native { functions: packed.functions.clone(), stacks: packed.stacks().map(unpacked).collect() }
+    }
 
     fn native() -> Native {
         let call = NativeCallV1 { function: 1, file: Some("a.c".into()), line: Some(7), inlined: true };
@@ -150,11 +182,36 @@ mod tests {
     fn stacks_come_out_as_they_do_all_at_once() {
         for native in [native(), Native::default()] {
             let packed = PackedNative::decode(1, native.encode().unwrap()).unwrap();
-            assert_eq!(packed.functions, native.functions);
-            assert_eq!(packed.stacks().collect::<Vec<_>>(), native.stacks);
+            assert_eq!(unpacked_all(&packed), native);
             assert!(packed.tids().eq(native.stacks.iter().map(|stack| stack.tid)));
-            assert_eq!(packed.stack(native.stacks.len()), NativeStack::default());
+            assert_eq!(unpacked(packed.stack(native.stacks.len())), NativeStack::default());
         }
+    }
+
+    /// Every byte is once an absent option, a present one, what is neither, and the end of a number that is too large.
+    #[test]
+    fn what_is_damaged_is_read_as_it_is_all_at_once_or_refused_with_the_same_words() {
+        let payload = native().encode().unwrap();
+        let (mut read, mut refused) = (0, 0);
+        for at in 0..payload.len() {
+            for byte in [0, 1, 2, 3, 0x7f, 0xff] {
+                let mut damaged = payload.clone();
+                damaged[at] = byte;
+                match (Native::decode(1, &damaged), PackedNative::decode(1, damaged)) {
+                    (Ok(native), Ok(packed)) => {
+                        read += 1;
+                        assert_eq!(unpacked_all(&packed), native, "{byte} at {at}");
+                    }
+                    (Err(expected), Err(found)) => {
+                        refused += 1;
+                        let words = [expected.to_string(), found.to_string()];
+                        assert_eq!(words[0], words[1], "{byte} at {at}");
+                    }
+                    (at_once, in_parts) => panic!("{byte} at {at}: {at_once:?} and {in_parts:?}"),
+                }
+            }
+        }
+        assert!(read > 100 && refused > 100, "{read} {refused}");
     }
 
     #[test]

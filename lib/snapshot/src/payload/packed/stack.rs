@@ -1,0 +1,182 @@
+//! One native stack as its bytes have it. Reports look at each of thousands of stacks several times, so nothing is copied:
+//! a frame knows where its registers and calls are, and reads them when it is asked.
+//!
+//! This reads the encoding by hand, as `schemas/snapshot.md` has it under "Encoding of metadata". That it reads what
+//! [`NativeStack`](super::NativeStack) says, no less and no more, is what the tests of [`packed`](super) compare.
+
+use crate::address::{Address, Tid};
+use crate::payload::{FoundBy, StackEnd};
+
+/// How many bytes a register takes: its number and its value.
+const REGISTER: usize = 10;
+
+/// The fewest bytes that a frame takes.
+const SHORTEST: usize = 36;
+
+/// A [`NativeStack`](crate::payload::NativeStack) in the bytes of its payload.
+#[derive(Clone, Debug, Default)]
+pub struct PackedStack<'a> {
+    /// The thread.
+    pub tid: Tid,
+    /// The frames, innermost first.
+    pub frames: Vec<PackedFrame<'a>>,
+    /// Why it ends after the last frame.
+    pub end: StackEnd,
+}
+
+/// A [`NativeFrame`](crate::payload::NativeFrame) in the bytes of its payload.
+#[derive(Clone, Copy, Debug, Default)]
+pub struct PackedFrame<'a> {
+    /// The program counter, as [`NativeFrameV1::pc`](crate::payload::NativeFrameV1::pc) has it.
+    pub pc: Address,
+    /// The stack pointer in this frame.
+    pub sp: Address,
+    /// The canonical frame address; absent where the frame could not be unwound further.
+    pub cfa: Option<Address>,
+    /// How it was found.
+    pub found_by: FoundBy,
+    /// Index into `modules`; absent for code that no file holds.
+    pub module: Option<u32>,
+    registers: &'a [u8],
+    calls: &'a [u8],
+}
+
+/// A [`NativeCallV1`](crate::payload::NativeCallV1) in the bytes of its payload.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct PackedCall<'a> {
+    /// Index into the functions of the payload.
+    pub function: u32,
+    /// The source file: the bytes of a [`Text`](crate::Text).
+    pub file: Option<&'a [u8]>,
+    /// The line in it, from 1.
+    pub line: Option<u32>,
+    /// Whether it was inlined into the next call of the frame.
+    pub inlined: bool,
+}
+
+impl<'a> PackedStack<'a> {
+    /// The stack that `bytes` start with; `None` where there is none.
+    pub(super) fn read(bytes: &'a [u8]) -> Option<PackedStack<'a>> {
+        let mut cursor = Cursor(bytes);
+        let mut frames = Vec::new();
+        let (tid, end) = cursor.stack(|frame, count| {
+            if frames.is_empty() {
+                // A count that lies gets no more than as many as could be there.
+                frames.reserve_exact(count.min(bytes.len() / SHORTEST));
+            }
+            frames.push(frame);
+        })?;
+        Some(PackedStack { tid, frames, end })
+    }
+
+    /// The thread of the stack that `bytes` start with, and how many bytes it takes; `None` where there is none.
+    pub(super) fn skip(bytes: &[u8]) -> Option<(Tid, usize)> {
+        let mut cursor = Cursor(bytes);
+        let (tid, _) = cursor.stack(|_, _| ())?;
+        Some((tid, bytes.len().saturating_sub(cursor.0.len())))
+    }
+}
+
+impl<'a> PackedFrame<'a> {
+    /// The callee-saved registers as they are in this frame: DWARF number and value.
+    pub fn registers(&self) -> impl Iterator<Item = (u16, u64)> + use<'a> {
+        self.registers.chunks_exact(REGISTER).filter_map(|bytes| {
+            let mut cursor = Cursor(bytes);
+            Some((cursor.u16()?, cursor.u64()?))
+        })
+    }
+
+    /// Whether nothing is known of its function.
+    #[must_use]
+    pub fn is_nameless(&self) -> bool {
+        self.calls.is_empty()
+    }
+
+    /// The function, and those inlined into it, innermost first.
+    pub fn calls(&self) -> impl Iterator<Item = PackedCall<'a>> + use<'a> {
+        let mut cursor = Cursor(self.calls);
+        std::iter::from_fn(move || cursor.call())
+    }
+}
+
+/// What is left of the bytes. Each of its functions reads a value, and gives `None` where the bytes end or hold none.
+struct Cursor<'a>(&'a [u8]);
+
+impl<'a> Cursor<'a> {
+    #[inline]
+    fn array<const N: usize>(&mut self) -> Option<[u8; N]> {
+        let (value, rest) = self.0.split_first_chunk()?;
+        self.0 = rest;
+        Some(*value)
+    }
+
+    fn bytes(&mut self, length: usize) -> Option<&'a [u8]> {
+        let (value, rest) = self.0.split_at_checked(length)?;
+        self.0 = rest;
+        Some(value)
+    }
+
+    fn u16(&mut self) -> Option<u16> {
+        self.array().map(u16::from_le_bytes)
+    }
+
+    fn u32(&mut self) -> Option<u32> {
+        self.array().map(u32::from_le_bytes)
+    }
+
+    fn u64(&mut self) -> Option<u64> {
+        self.array().map(u64::from_le_bytes)
+    }
+
+    fn length(&mut self) -> Option<usize> {
+        usize::try_from(self.u64()?).ok()
+    }
+
+    fn flag(&mut self) -> Option<bool> {
+        match self.array()? {
+            [0] => Some(false),
+            [1] => Some(true),
+            _ => None,
+        }
+    }
+
+    /// What may be absent.
+    fn option<T>(&mut self, value: impl FnOnce(&mut Cursor<'a>) -> Option<T>) -> Option<Option<T>> {
+        if self.flag()? { value(self).map(Some) } else { Some(None) }
+    }
+
+    /// Thread and end of a stack; its frames go to `each`, with their number.
+    fn stack(&mut self, mut each: impl FnMut(PackedFrame<'a>, usize)) -> Option<(Tid, StackEnd)> {
+        let tid = Tid(self.u32()?);
+        let count = self.length()?;
+        for _ in 0..count {
+            each(self.frame()?, count);
+        }
+        Some((tid, StackEnd(self.u16()?)))
+    }
+
+    fn frame(&mut self) -> Option<PackedFrame<'a>> {
+        let (pc, sp) = (Address(self.u64()?), Address(self.u64()?));
+        let cfa = self.option(Cursor::u64)?.map(Address);
+        let found_by = FoundBy(self.u16()?);
+        let module = self.option(Cursor::u32)?;
+        let registers = self.length()?.checked_mul(REGISTER)?;
+        let registers = self.bytes(registers)?;
+        let count = self.length()?;
+        let calls = self.0;
+        for _ in 0..count {
+            self.call()?;
+        }
+        let calls = calls.get(..calls.len().checked_sub(self.0.len())?)?;
+        Some(PackedFrame { pc, sp, cfa, found_by, module, registers, calls })
+    }
+
+    fn call(&mut self) -> Option<PackedCall<'a>> {
+        let function = self.u32()?;
+        let file = self.option(|cursor| {
+            let length = cursor.length()?;
+            cursor.bytes(length)
+        })?;
+        Some(PackedCall { function, file, line: self.option(Cursor::u32)?, inlined: self.flag()? })
+    }
+}
