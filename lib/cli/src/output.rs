@@ -170,6 +170,15 @@ impl Write for Output {
         }
     }
 
+    /// Without it, what is written in many small pieces goes through a loop for each.
+    fn write_all(&mut self, bytes: &[u8]) -> io::Result<()> {
+        match self {
+            Output::Stdout(out) => out.write_all(bytes),
+            Output::InPlace(out, _) => out.write_all(bytes),
+            Output::New(out, _) => out.write_all(bytes),
+        }
+    }
+
     fn flush(&mut self) -> io::Result<()> {
         match self {
             Output::Stdout(out) => out.flush(),

@@ -9,8 +9,8 @@
 //! - The Python frames of a state keep their order, and a run never parts.
 //! - What cannot be placed is shown where the order of its chain puts it, marked, and noted. Nothing is guessed silently.
 
-use pyst_snapshot::Address;
 use pyst_snapshot::payload::{AnchorKind, FrameChainEnd, PackedFrame, PackedStack, PythonState, StackEnd};
+use pyst_snapshot::{Address, Range};
 use std::collections::BTreeSet;
 
 mod registers;
@@ -180,12 +180,19 @@ fn place_by_anchor(frames: &[PackedFrame], chains: &mut [Vec<Run>]) {
         Start(usize),
         Anchor(usize, usize),
     }
+    let ranges = frames.iter().enumerate().filter_map(|(index, frame)| {
+        let end = upper_end(frame, frames.get(index + 1)).filter(|end| frame.sp < *end)?;
+        Some((Range { start: frame.sp, end }, index))
+    });
+    let ranges: Vec<(Range, usize)> = ranges.collect();
+    // As they are in every sound stack.
+    if ranges.is_sorted_by(|(inner, _), (outer, _)| inner.end <= outer.start) {
+        return place_in_disjoint(&ranges, chains);
+    }
     let mut events = Vec::new();
-    for (index, frame) in frames.iter().enumerate() {
-        if let Some(end) = upper_end(frame, frames.get(index + 1)).filter(|end| frame.sp < *end) {
-            events.push((frame.sp, Event::Start(index)));
-            events.push((end, Event::End(index)));
-        }
+    for (range, index) in ranges {
+        events.push((range.start, Event::Start(index)));
+        events.push((range.end, Event::End(index)));
     }
     for (chain, runs) in chains.iter().enumerate() {
         let anchors = runs.iter().enumerate().filter_map(|(run, r)| Some((r.anchor?, Event::Anchor(chain, run))));
@@ -207,6 +214,18 @@ fn place_by_anchor(frames: &[PackedFrame], chains: &mut [Vec<Run>]) {
                 }
             }
         }
+    }
+}
+
+/// The same where each of the ranges of frames lies above those before it.
+fn place_in_disjoint(ranges: &[(Range, usize)], chains: &mut [Vec<Run>]) {
+    for run in chains.iter_mut().flatten() {
+        let Some(anchor) = run.anchor else { continue };
+        let first = ranges.partition_point(|(range, _)| range.end <= anchor);
+        run.place = match ranges.get(first).filter(|(range, _)| range.contains(anchor)) {
+            Some((_, frame)) => Place::At(*frame, PlacedBy::Anchor(run.kind)),
+            None => Place::Nowhere(Reason::OutsideStack),
+        };
     }
 }
 

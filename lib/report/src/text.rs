@@ -19,7 +19,7 @@ use crate::assemble::Assembly;
 use crate::kernel;
 use crate::model::{Frame, NativeFrame, PythonFrame, PythonState, Report, Thread};
 use crate::threads::ends_early;
-use paint::Paint;
+use paint::{Paint, WriteTo};
 use pyst_snapshot::Safe;
 use pyst_snapshot::payload::{Attachment, FrameChainEnd, GilState, Severity};
 use std::borrow::Borrow;
@@ -185,24 +185,26 @@ impl Writer<'_> {
     }
 
     fn write_python(&self, frame: &PythonFrame, out: &mut impl Write) -> io::Result<()> {
-        write!(out, "    (Python) ")?;
+        out.write_all(b"    (Python) ")?;
         self.write_place(frame.file.as_deref(), frame.line, frame.function.as_deref(), out)?;
-        writeln!(out)?;
+        out.write_all(b"\n")?;
         if let Some(source) = frame.source.as_deref().map(str::trim).filter(|source| !source.is_empty()) {
-            write!(out, "        {}", Safe(source))?;
+            out.write_all(b"        ")?;
+            Safe(source).write_to(out)?;
             if frame.source_newer == Some(true) {
                 write!(out, " {}", self.paint.note("[file changed since the process started]"))?;
             }
-            writeln!(out)?;
+            out.write_all(b"\n")?;
         }
         variables::write(frame, self.paint, out)
     }
 
     fn write_native(&self, frame: &NativeFrame, out: &mut impl Write) -> io::Result<()> {
-        write!(out, "    (C) ")?;
+        out.write_all(b"    (C) ")?;
         self.write_place(frame.file.as_deref(), frame.line, frame.function.as_deref(), out)?;
-        let inlined = if frame.inlined { " (inlined)" } else { "" };
-        writeln!(out, "{inlined} ({})", Safe(frame.module.as_deref().unwrap_or("???")))
+        out.write_all(if frame.inlined { b" (inlined) (" } else { b" (" })?;
+        Safe(frame.module.as_deref().unwrap_or("???")).write_to(out)?;
+        out.write_all(b")\n")
     }
 
     /// `File "F", line N, in FUNC`; what is not known is `???`, and the line then 0.
@@ -213,10 +215,12 @@ impl Writer<'_> {
         function: Option<&str>,
         out: &mut impl Write,
     ) -> io::Result<()> {
-        let file = self.paint.file(Safe(file.unwrap_or("???")));
-        let line = self.paint.line(line.unwrap_or(0));
-        let function = self.paint.function(Safe(function.unwrap_or("???")));
-        write!(out, "File \"{file}\", line {line}, in {function}")
+        out.write_all(b"File \"")?;
+        self.paint.file(Safe(file.unwrap_or("???"))).write_to(out)?;
+        out.write_all(b"\", line ")?;
+        self.paint.line(line.unwrap_or(0)).write_to(out)?;
+        out.write_all(b", in ")?;
+        self.paint.function(Safe(function.unwrap_or("???"))).write_to(out)
     }
 }
 

@@ -30,9 +30,20 @@ impl Display for Safe<'_> {
 /// The first character that [`is_unsafe`], and where it is. What a report is full of, plain ASCII, costs little.
 #[must_use]
 pub fn first_unsafe(text: &str) -> Option<(usize, char)> {
-    let plain = text.bytes().position(|byte| !matches!(byte, b' '..=b'~'))?;
+    let plain = first_not_plain(text.as_bytes())?;
     let mut others = text.get(plain..)?.char_indices();
     others.find(|(_, character)| is_unsafe(*character)).map(|(at, character)| (plain + at, character))
+}
+
+/// Where the first byte is that is not of plain ASCII. By blocks without a branch inside, which compilers make few
+/// instructions of.
+fn first_not_plain(bytes: &[u8]) -> Option<usize> {
+    const BLOCK: usize = 16;
+    let is_plain = |byte: &u8| matches!(byte, b' '..=b'~');
+    let is_whole = |block: &&[u8; BLOCK]| block.iter().fold(true, |plain, byte| plain & is_plain(byte));
+    let start = bytes.as_chunks().0.iter().take_while(is_whole).count() * BLOCK;
+    let rest = bytes.get(start..).unwrap_or_default();
+    rest.iter().position(|byte| !is_plain(byte)).map(|at| start + at)
 }
 
 /// Whether a character drives terminals, forges or reorders lines, or cannot be seen.
@@ -65,6 +76,23 @@ mod tests {
             ("\u{e0041}", "\\U000e0041"),
         ] {
             assert_eq!(Safe(hostile).to_string(), expected);
+        }
+    }
+
+    #[test]
+    fn an_escape_is_found_wherever_it_is() {
+        for length in [1, 15, 16, 17, 31, 32, 33, 100] {
+            let plain = "~ plain!".chars().cycle().take(length).collect::<String>();
+            assert_eq!(first_unsafe(&plain), None);
+            for at in 0..length {
+                let mut text = plain.clone();
+                text.replace_range(at..=at, "\x1b");
+                assert_eq!(first_unsafe(&text), Some((at, '\x1b')));
+                text.replace_range(at..=at, "é");
+                assert_eq!(first_unsafe(&text), None);
+                text.push('\x7f');
+                assert_eq!(first_unsafe(&text), Some((length + 1, '\x7f')));
+            }
         }
     }
 
