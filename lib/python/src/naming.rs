@@ -6,10 +6,11 @@
 
 use crate::layout::Layout;
 use crate::text;
-use crate::values::{Object, Values};
+use crate::values::{Object, Values, Wanted};
 use pyst_memory::Memory;
 use pyst_snapshot::payload::ActiveThreads;
 use pyst_snapshot::{Address, Ident, Text};
+use std::cell::RefCell;
 use std::collections::{HashMap, HashSet};
 
 /// How much is read to find one of these dicts: some thousand modules.
@@ -73,6 +74,7 @@ pub(crate) fn names(
     let Some(mut values) = Values::new(layout, memory, limit) else { return HashMap::new() };
     values.ask(interpreter);
     values.start_without_part();
+    let attributes = Attributes::of(layout);
     let items = values.object(dict).and_then(|dict| values.items_of(&dict, ENTRIES));
     let pairs = items.map(|items| items.pairs).unwrap_or_default();
     let expected = pairs.chunks(EXPECTED).flat_map(|some| {
@@ -82,7 +84,7 @@ pub(crate) fn names(
     let named = expected.filter_map(|(key, thread)| {
         let ident = Ident(values.small_int(&values.object(key).ok()?)? as u64);
         let thread = idents.contains(&ident).then(|| values.object(thread).ok())??;
-        Some((ident, naming(&values, &thread, layout, memory)))
+        Some((ident, attributes.naming(&values, &thread, layout, memory)))
     });
     let mut left = NAMES;
     named
@@ -93,13 +95,33 @@ pub(crate) fn names(
         .collect()
 }
 
-/// By the attributes of a `Thread`; before 3.0 their names begin with that of the class.
-fn naming(values: &Values, thread: &Object, layout: &Layout, memory: &dyn Memory) -> Naming {
-    let Ok(attributes) = values.attributes(thread) else { return Naming::default() };
-    let get = |names: [&str; 2]| names.iter().find_map(|name| attributes.get(name));
-    let daemon = get(["_daemonic", "_Thread__daemonic"]).and_then(|daemon| values.object(daemon).ok());
-    Naming {
-        name: get(["_name", "_Thread__name"]).and_then(|name| text::read(layout, name, memory).ok()),
-        daemon: daemon.and_then(|daemon| values.small_int(&daemon)).map(|daemon| daemon != 0),
+/// The attributes of a `Thread` that say how it is called.
+struct Attributes {
+    wanted: Wanted<2>,
+    /// What the objects mean that tell daemons, most often `True` and `False`.
+    flags: RefCell<HashMap<Address, Option<bool>>>,
+}
+
+impl Attributes {
+    fn of(layout: &Layout) -> Attributes {
+        // Before 3.0 their names begin with that of the class.
+        let names = match layout.semantics.spelling.python_2 {
+            true => ["_Thread__name", "_Thread__daemonic"],
+            false => ["_name", "_daemonic"],
+        };
+        Attributes { wanted: Wanted::new(names), flags: RefCell::default() }
     }
+
+    fn naming(&self, values: &Values, thread: &Object, layout: &Layout, memory: &dyn Memory) -> Naming {
+        let Ok([name, daemon]) = values.wanted(thread, &self.wanted) else { return Naming::default() };
+        Naming {
+            name: name.and_then(|name| text::read(layout, name, memory).ok()),
+            daemon: daemon
+                .and_then(|daemon| *self.flags.borrow_mut().entry(daemon).or_insert_with(|| flag(values, daemon))),
+        }
+    }
+}
+
+fn flag(values: &Values, object: Address) -> Option<bool> {
+    values.small_int(&values.object(object).ok()?).map(|flag| flag != 0)
 }

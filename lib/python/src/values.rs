@@ -27,6 +27,7 @@ mod sets;
 mod stdlib;
 mod strings;
 mod types;
+mod wanted;
 
 use crate::layout::{Layout, Objects};
 use messages::Says;
@@ -40,6 +41,7 @@ use std::cell::RefCell;
 use std::collections::HashMap;
 pub(crate) use types::Family;
 use types::Types;
+pub(crate) use wanted::Wanted;
 
 /// How many objects deep a value is shown.
 const DEPTH: usize = 6;

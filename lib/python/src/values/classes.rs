@@ -1,5 +1,6 @@
 //! What a class says of its instances in its own namespace: its module, whether it is a namedtuple, a dataclass, an enum.
 
+use super::objects::Object;
 use super::types::Type;
 use super::{Lack, Values};
 use pyst_snapshot::Address;
@@ -38,6 +39,14 @@ pub(crate) struct Own {
 pub(crate) struct Slot {
     pub(crate) name: String,
     pub(crate) offset: u64,
+}
+
+impl Slot {
+    /// Where an instance has it; `None` where that would be outside of it.
+    pub(crate) fn place_in(&self, object: &Object) -> Option<Address> {
+        let is_inside = self.offset.checked_add(8).is_some_and(|end| end <= object.its_type.basic_size);
+        object.address.checked_add(self.offset).filter(|_| is_inside)
+    }
 }
 
 impl Values<'_> {

@@ -17,6 +17,16 @@ const MANAGED_DICT: u64 = 1 << 4;
 /// The flag of types whose instances have values inside (3.13 and later).
 const INLINE_VALUES: u64 = 1 << 2;
 
+/// Where an instance has those of its attributes that are not in slots.
+pub(super) enum Storage {
+    /// It has none.
+    None,
+    /// In a dict.
+    Dict(Address),
+    /// In values whose names are in keys that the class has.
+    Values { keys: Address, values: Address },
+}
+
 /// The attributes of an instance.
 #[derive(Default)]
 pub(crate) struct AttributesOf {
@@ -93,52 +103,58 @@ impl Values<'_> {
             if slots.iter().skip(index + 1).any(|derived| derived.name == slot.name) {
                 continue;
             }
-            let Some(place) = object.address.checked_add(slot.offset) else { continue };
-            if slot.offset.checked_add(8).is_none_or(|end| end > object.its_type.basic_size) {
-                continue;
-            }
+            let Some(place) = slot.place_in(object) else { continue };
             match self.reader.word(place)? {
                 0 => {}
                 value if found.list.len() < ITEMS => found.list.push((slot.name.clone(), Address(value))),
                 _ => found.more += 1,
             }
         }
+        match self.storage_of(object)? {
+            Storage::None => {}
+            Storage::Dict(dict) => self.add_dict(&mut found, dict)?,
+            Storage::Values { keys, values } => self.add_values(&mut found, keys, values)?,
+        }
+        Ok(found)
+    }
+
+    /// Where an instance has its attributes, apart from slots.
+    pub(super) fn storage_of(&self, object: &Object) -> Result<Storage, Lack> {
         let flags = object.its_type.flags;
+        let dict = |dict: Address| if dict.is_null() { Storage::None } else { Storage::Dict(dict) };
+        let values_at = |values: Address| -> Result<Storage, Lack> {
+            let keys: Field = self.objects.type_cached_keys;
+            let keys = keys.address(&object.its_type.bytes).filter(|keys| !keys.is_null()).ok_or(Lack::Invalid)?;
+            Ok(Storage::Values { keys, values })
+        };
         let before = |words: u64| object.address.0.checked_sub(words * 8).map(Address).ok_or(Lack::Invalid);
         let managed = flags & MANAGED_DICT != 0;
         match self.layout.semantics.attributes {
             Attributes::ValuesOrDict if managed => {
-                let [values, dict] = [self.reader.word(before(4)?)?, self.reader.word(before(3)?)?];
-                match values {
-                    0 => self.add_dict(&mut found, Address(dict))?,
-                    values => self.add_values(&mut found, object, Address(values))?,
+                match [self.reader.word(before(4)?)?, self.reader.word(before(3)?)?] {
+                    [0, at] => Ok(dict(Address(at))),
+                    [values, _] => values_at(Address(values)),
                 }
             }
             Attributes::Tagged if managed => match self.reader.word(before(3)?)? {
-                odd if odd & 1 == 1 => self.add_values(&mut found, object, Address(odd.wrapping_add(1)))?,
-                dict => self.add_dict(&mut found, Address(dict))?,
+                odd if odd & 1 == 1 => values_at(Address(odd.wrapping_add(1))),
+                at => Ok(dict(Address(at))),
             },
             Attributes::Inline if managed => {
                 let words = if self.layout.table.free_threaded { 1 } else { 3 };
-                let dict = Address(self.reader.word(before(words)?)?);
+                let at = Address(self.reader.word(before(words)?)?);
                 let inside = object.address.checked_add(object.its_type.basic_size).ok_or(Lack::Invalid)?;
                 let valid = || -> Result<bool, Lack> {
                     let valid = self.objects.values_valid.of(inside).ok_or(Lack::Invalid)?;
                     Ok(self.reader.bytes(valid, 1)?.first() == Some(&1))
                 };
-                if dict.is_null() && flags & INLINE_VALUES != 0 && valid()? {
-                    self.add_values(&mut found, object, inside)?;
-                } else {
-                    self.add_dict(&mut found, dict)?;
-                }
+                if at.is_null() && flags & INLINE_VALUES != 0 && valid()? { values_at(inside) } else { Ok(dict(at)) }
             }
-            _ => {
-                if let Some(place) = self.dict_place(object)? {
-                    self.add_dict(&mut found, Address(self.reader.word(place)?))?;
-                }
-            }
+            _ => match self.dict_place(object)? {
+                Some(place) => Ok(dict(Address(self.reader.word(place)?))),
+                None => Ok(Storage::None),
+            },
         }
-        Ok(found)
     }
 
     /// Where the pointer to an instance's dict is (`_PyObject_GetDictPtr`).
@@ -184,10 +200,8 @@ impl Values<'_> {
         Ok(())
     }
 
-    /// Adds attributes whose values are at `values` and whose names the class has.
-    fn add_values(&self, found: &mut AttributesOf, object: &Object, values: Address) -> Result<(), Lack> {
-        let keys: Field = self.objects.type_cached_keys;
-        let keys = keys.address(&object.its_type.bytes).filter(|keys| !keys.is_null()).ok_or(Lack::Invalid)?;
+    /// Adds attributes whose values are at `values` and whose names are in `keys`.
+    fn add_values(&self, found: &mut AttributesOf, keys: Address, values: Address) -> Result<(), Lack> {
         let items = self.split_items(keys, values, None, ITEMS)?;
         found.more = found.more.saturating_add(items.more());
         for (key, value) in items.pairs {

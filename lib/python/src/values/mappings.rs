@@ -19,7 +19,7 @@ const UNICODE: u8 = 1;
 const SPLIT: u8 = 2;
 
 /// How many items the values of instances can have.
-const SHARED: u64 = 254;
+pub(super) const SHARED: u64 = 254;
 
 /// The first items of a dict.
 #[derive(Debug, Default)]
@@ -36,11 +36,19 @@ impl Items {
     }
 }
 
+/// Where a dict has its items.
+pub(super) enum Table {
+    /// With its keys.
+    Own(Keys),
+    /// The keys are shared among instances, the values apart.
+    Split { keys: Address, values: Address },
+}
+
 /// The keys of a dict, apart from their entries.
-struct Keys {
+pub(super) struct Keys {
     /// Where the entries are.
     entries: Address,
-    count: u64,
+    pub(super) count: u64,
     /// The size of an entry, and where in it key and value are.
     size: u64,
     key: u64,
@@ -104,34 +112,60 @@ impl Values<'_> {
 
     /// The first items of a dict, no more than `limit`.
     pub(crate) fn items_of(&self, dict: &Object, limit: usize) -> Result<Items, Lack> {
+        let (table, used) = self.table_of(dict)?;
+        let keys = match table {
+            Table::Own(keys) => keys,
+            Table::Split { keys, values } => return self.split_items(keys, values, Some(used), limit),
+        };
+        let mut items = Items { count: used, pairs: Vec::new() };
+        self.each_pair(&keys, used, limit, |key, value| {
+            items.pairs.push((key, value));
+            true
+        })?;
+        Ok(items)
+    }
+
+    /// Where a dict has its items, and how many they are.
+    pub(super) fn table_of(&self, dict: &Object) -> Result<(Table, u64), Lack> {
         /// Of type flags: a dict, or a class derived from it.
         const DICT: u64 = 1 << 29;
         if dict.its_type.flags & DICT == 0 {
             return Err(Lack::Invalid);
         }
-        if self.objects.dict_table.get().is_some() {
-            return self.items_of_table(dict, limit);
-        }
         let used = dict.count(self.objects.dict_used)?;
+        if self.objects.dict_table.get().is_some() {
+            return Ok((Table::Own(self.keys_of_table(dict, used)?), used));
+        }
         let keys = dict.pointer(self.objects.dict_keys)?;
         let values = dict.pointer(self.objects.dict_values)?;
-        if !values.is_null() {
-            return self.split_items(keys, values, Some(used), limit);
-        }
-        let keys = self.keys(keys)?;
-        let mut items = Items { count: used, pairs: Vec::new() };
-        let goes_on = |items: &Items| items.pairs.len() < limit && (items.pairs.len() as u64) < used;
+        let table = if values.is_null() { Table::Own(self.keys(keys)?) } else { Table::Split { keys, values } };
+        Ok((table, used))
+    }
+
+    /// The first items of a dict that has `used`, no more than `limit`, for as long as `each` wants more.
+    pub(super) fn each_pair(
+        &self,
+        keys: &Keys,
+        used: u64,
+        limit: usize,
+        mut each: impl FnMut(Address, Address) -> bool,
+    ) -> Result<(), Lack> {
+        let mut left = used.min(limit as u64);
         let mut index = 0;
-        while goes_on(&items) && index < keys.count.min(ENTRIES) {
+        while left > 0 && index < keys.count.min(ENTRIES) {
             let step = STEP.min(keys.count - index);
-            for (key, value) in self.entries(&keys, index, step)? {
-                if !value.is_null() && !key.is_null() && goes_on(&items) {
-                    items.pairs.push((key, value));
+            for (key, value) in self.entries(keys, index, step)? {
+                if value.is_null() || key.is_null() {
+                    continue;
+                }
+                left -= 1;
+                if !each(key, value) || left == 0 {
+                    return Ok(());
                 }
             }
             index += step;
         }
-        Ok(items)
+        Ok(())
     }
 
     /// The items whose keys are shared among instances and whose values are apart.
@@ -182,7 +216,7 @@ impl Values<'_> {
     }
 
     /// The keys object at `address`.
-    fn keys(&self, address: Address) -> Result<Keys, Lack> {
+    pub(super) fn keys(&self, address: Address) -> Result<Keys, Lack> {
         let objects = &self.objects;
         let indices = objects.keys_indices.get().ok_or(Lack::Invalid)?;
         let header = self.reader.bytes(address, indices)?;
@@ -214,7 +248,7 @@ impl Values<'_> {
     }
 
     /// Key and value of `count` entries from the one at `index` on.
-    fn entries(&self, keys: &Keys, index: u64, count: u64) -> Result<Vec<(Address, Address)>, Lack> {
+    pub(super) fn entries(&self, keys: &Keys, index: u64, count: u64) -> Result<Vec<(Address, Address)>, Lack> {
         let place = index.checked_mul(keys.size).and_then(|offset| keys.entries.checked_add(offset));
         let words = keys.size / 8;
         let words_of_all = count.checked_mul(words).ok_or(Lack::Invalid)?;
@@ -224,28 +258,14 @@ impl Values<'_> {
         Ok(all.chunks_exact(usize::try_from(words).unwrap_or(1)).filter_map(pair).collect())
     }
 
-    /// The items of a dict of Python 2, a table of hash, key and value.
-    fn items_of_table(&self, dict: &Object, limit: usize) -> Result<Items, Lack> {
-        let used = dict.count(self.objects.dict_used)?;
+    /// The keys of a dict of Python 2, a table of hash, key and value.
+    fn keys_of_table(&self, dict: &Object, used: u64) -> Result<Keys, Lack> {
         let slots = dict.count(self.objects.dict_mask)?.checked_add(1).ok_or(Lack::Invalid)?;
         let entries = dict.pointer(self.objects.dict_table)?;
         if used > slots {
             return Err(Lack::Invalid);
         }
-        let keys = Keys { entries, count: slots, size: 24, key: 8 };
-        let mut items = Items { count: used, pairs: Vec::new() };
-        let goes_on = |items: &Items| items.pairs.len() < limit && (items.pairs.len() as u64) < used;
-        let mut index = 0;
-        while goes_on(&items) && index < slots.min(ENTRIES) {
-            let step = STEP.min(slots - index);
-            for (key, value) in self.entries(&keys, index, step)? {
-                if !value.is_null() && !key.is_null() && goes_on(&items) {
-                    items.pairs.push((key, value));
-                }
-            }
-            index += step;
-        }
-        Ok(items)
+        Ok(Keys { entries, count: slots, size: 24, key: 8 })
     }
 }
 
