@@ -46,8 +46,6 @@ pub(crate) struct Codes<'a> {
     /// The one asked for last: recursion asks for it again.
     last: Option<(Address, CodeId)>,
     locations: HashMap<(usize, u32), Location>,
-    /// The one asked for last, for the same reason.
-    last_location: Option<((usize, u32), Location)>,
     texts: HashMap<Address, Text>,
     text_bytes: usize,
     /// The code objects that frames name.
@@ -74,6 +72,8 @@ pub(crate) struct Code {
     /// Whether what it runs is a generator or coroutine.
     pub(crate) is_generator: bool,
     lines: Option<LocationTable>,
+    /// The one asked for last: threads that do the same are at the same instruction, and so are the frames of a recursion.
+    last_location: Option<(u32, Location)>,
     /// Its place among those that a frame shows.
     shown: Option<u32>,
 }
@@ -88,7 +88,6 @@ impl<'a> Codes<'a> {
             copies: HashMap::new(),
             last: None,
             locations: HashMap::new(),
-            last_location: None,
             texts: HashMap::new(),
             text_bytes: 0,
             found: Vec::new(),
@@ -176,9 +175,9 @@ impl<'a> Codes<'a> {
             return Location { line: line.filter(|line| *line <= i32::MAX as u32), ..Location::default() };
         };
         let key = (id.0, unit);
-        let last = self.last_location.filter(|(last, _)| *last == key).map(|(_, location)| location);
+        let last = code.last_location.filter(|(last, _)| *last == unit).map(|(_, location)| location);
         if let Some(location) = last.or_else(|| self.locations.get(&key).copied()) {
-            self.last_location = Some((key, location));
+            code.last_location = Some((unit, location));
             return location;
         }
         if code.lines.is_none() {
@@ -191,6 +190,7 @@ impl<'a> Codes<'a> {
             }
         }
         let location = code.lines.as_mut().map(|lines| lines.at(unit)).unwrap_or_default();
+        code.last_location = Some((unit, location));
         self.locations.insert(key, location);
         location
     }
@@ -220,6 +220,7 @@ impl<'a> Codes<'a> {
             locals: count(offsets.code_locals).ok_or_else(no_code)?,
             is_generator: is_generator(offsets, &header),
             lines: None,
+            last_location: None,
             shown: None,
             header,
         };
@@ -253,6 +254,7 @@ impl<'a> Codes<'a> {
             locals: 0,
             is_generator: is_generator(offsets, &header),
             lines: None,
+            last_location: None,
             shown: None,
             header,
         })

@@ -11,7 +11,7 @@ use pyst_memory::Memory;
 use pyst_snapshot::payload::ActiveThreads;
 use pyst_snapshot::{Address, Ident, Text};
 use std::cell::RefCell;
-use std::collections::{HashMap, HashSet};
+use std::collections::HashMap;
 
 /// How much is read to find one of these dicts: some thousand modules.
 const SEARCH: u64 = 1 << 20;
@@ -62,16 +62,35 @@ fn find(values: &Values, dict: Address, name: &str) -> Option<Address> {
     pairs.find(|(key, _)| values.is_text(*key, name)).map(|(_, value)| *value)
 }
 
+/// The names of an interpreter's threads.
+#[derive(Default)]
+pub(crate) struct Names {
+    /// Ascending.
+    idents: Vec<Ident>,
+    /// Of each of them.
+    namings: Vec<Naming>,
+}
+
+impl Names {
+    /// Takes out how the thread with an ident is called: two states may have the same.
+    pub(crate) fn take(&mut self, ident: Ident) -> Naming {
+        let index = self.idents.binary_search(&ident).ok();
+        index.and_then(|index| self.namings.get_mut(index)).map(std::mem::take).unwrap_or_default()
+    }
+}
+
 /// What the dict of active threads at `dict` says of the threads with these idents.
 pub(crate) fn names(
     layout: &Layout,
     interpreter: Address,
     dict: Address,
-    idents: &HashSet<Ident>,
+    mut idents: Vec<Ident>,
     memory: &dyn Memory,
-) -> HashMap<Ident, Naming> {
+) -> Names {
+    idents.sort_unstable();
+    idents.dedup();
     let limit = OF_A_THREAD.saturating_mul(idents.len().saturating_add(1) as u64);
-    let Some(mut values) = Values::new(layout, memory, limit) else { return HashMap::new() };
+    let Some(mut values) = Values::new(layout, memory, limit) else { return Names::default() };
     values.ask(interpreter);
     values.start_without_part();
     let attributes = Attributes::of(layout);
@@ -83,16 +102,22 @@ pub(crate) fn names(
     });
     let named = expected.filter_map(|(key, thread)| {
         let ident = Ident(values.small_int(&values.object(key).ok()?)? as u64);
-        let thread = idents.contains(&ident).then(|| values.object(thread).ok())??;
-        Some((ident, attributes.naming(&values, &thread, layout, memory)))
+        let index = idents.binary_search(&ident).ok()?;
+        let thread = values.object(thread).ok()?;
+        Some((index, attributes.naming(&values, &thread, layout, memory)))
     });
     let mut left = NAMES;
-    named
-        .take_while(|(_, naming)| {
-            let length = naming.name.as_ref().map_or(0, |name| name.0.len());
-            left.checked_sub(length).map(|rest| left = rest).is_some()
-        })
-        .collect()
+    let named = named.take_while(|(_, naming)| {
+        let length = naming.name.as_ref().map_or(0, |name| name.0.len());
+        left.checked_sub(length).map(|rest| left = rest).is_some()
+    });
+    let mut namings = vec![Naming::default(); idents.len()];
+    for (index, naming) in named {
+        if let Some(place) = namings.get_mut(index) {
+            *place = naming;
+        }
+    }
+    Names { idents, namings }
 }
 
 /// The attributes of a `Thread` that say how it is called.

@@ -11,7 +11,7 @@ use crate::doubts::doubts;
 use crate::frames::Frames;
 use crate::layout::{self, Field, Layout, Runs};
 use crate::locks::{Locks, OwnWord, Runtime};
-use crate::naming::{self, Naming};
+use crate::naming::{self, Names, Naming};
 use crate::threads::{Claim, Runner, ThreadIndex};
 use pyst_memory::{Memory, MemoryExt, ReadError};
 use pyst_snapshot::payload::{
@@ -87,7 +87,7 @@ pub(crate) fn walk_by(
         locks: Vec::new(),
         active_threads,
         only,
-        names: HashMap::new(),
+        names: Vec::new(),
         population: HashMap::new(),
         states: Vec::new(),
         walked: Walked::default(),
@@ -121,8 +121,8 @@ struct Walk<'a> {
     active_threads: &'a [ActiveThreads],
     /// The states that are looked at; all of them if none are named.
     only: Option<&'a [Address]>,
-    /// What each interpreter, by its index, says of its threads.
-    names: HashMap<(u32, Ident), Naming>,
+    /// What each interpreter says of its threads.
+    names: Vec<Names>,
     /// How many states each interpreter has.
     population: HashMap<u32, usize>,
     states: Vec<State>,
@@ -167,12 +167,11 @@ impl Walk<'_> {
     fn name(&mut self, states: &[State]) {
         for (index, interpreter) in (0..).zip(&self.walked.python.interpreters) {
             let address = interpreter.address;
-            let Some(active) = self.active_threads.iter().find(|active| active.interpreter == address) else {
-                continue;
-            };
-            let idents = states.iter().filter(|state| state.interpreter == index).map(|state| state.ident).collect();
-            let names = naming::names(self.layout, address, active.dict, &idents, self.memory);
-            self.names.extend(names.into_iter().map(|(ident, naming)| ((index, ident), naming)));
+            let names = self.active_threads.iter().find(|active| active.interpreter == address).map(|active| {
+                let idents = states.iter().filter(|state| state.interpreter == index).map(|state| state.ident);
+                naming::names(self.layout, address, active.dict, idents.collect(), self.memory)
+            });
+            self.names.push(names.unwrap_or_default());
         }
     }
 
@@ -345,14 +344,15 @@ impl Walk<'_> {
             );
             self.say(on_thread(Diagnostic::new(Severity::INFO, "python-line-of-compiled-code", message)));
         }
-        let locks = usize::try_from(interpreter).ok().and_then(|index| self.locks.get(index));
+        let index = usize::try_from(interpreter).unwrap_or(usize::MAX);
+        let locks = self.locks.get(index);
         let thread = tid.and_then(|tid| self.threads.get(tid));
         let gil = locks.and_then(|locks| locks.gil_state(address, word, thread));
         let is_alone = self.population.get(&interpreter) == Some(&1);
         let addresses = frames.iter().map(|frame| frame.address);
         let gc_collecting = locks.and_then(|locks| locks.collects(addresses, is_alone));
         let attachment = word.attachment();
-        let Naming { name, daemon } = self.names.remove(&(interpreter, ident)).unwrap_or_default();
+        let Naming { name, daemon } = self.names.get_mut(index).map(|names| names.take(ident)).unwrap_or_default();
         let state = PythonState {
             address,
             interpreter,

@@ -9,6 +9,9 @@ use std::rc::Rc;
 /// How much of an object is read at once: more than any whose fields are looked at.
 const WHOLE: u64 = 512;
 
+/// More than the header of any object: that of a free-threaded build has 32 bytes.
+const HEAD: usize = 64;
+
 /// An object.
 pub(crate) struct Object {
     pub(crate) address: Address,
@@ -46,8 +49,10 @@ impl Values<'_> {
             return Err(Lack::Invalid);
         }
         let header = self.objects.object_size.get().ok_or(Lack::Invalid)?;
-        let head = self.reader.bytes(address, header)?;
-        let its_type = self.layout.offsets.object_type.address(&head).ok_or(Lack::Invalid)?;
+        let mut head = [0; HEAD];
+        let head = usize::try_from(header).ok().and_then(|header| head.get_mut(..header)).ok_or(Lack::Invalid)?;
+        self.reader.fill(address, head)?;
+        let its_type = self.layout.offsets.object_type.address(head).ok_or(Lack::Invalid)?;
         let its_type = self.type_at(its_type)?;
         // A string may end before what the type has as its size, at the end of its mapping.
         let fixed = match (its_type.family, self.layout.offsets.text_ascii_data.get()) {
@@ -55,7 +60,7 @@ impl Values<'_> {
             _ => its_type.basic_size,
         };
         let size = fixed.clamp(header, WHOLE);
-        let bytes = if size > header { self.reader.bytes(address, size)? } else { head };
+        let bytes = if size > header { self.reader.bytes(address, size)? } else { head.to_vec() };
         Ok(Object { address, its_type, bytes })
     }
 }

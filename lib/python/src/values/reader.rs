@@ -62,6 +62,12 @@ impl<'a> Reader<'a> {
         self.memory.read_bytes(address, length, AT_ONCE).map_err(Lack::Read)
     }
 
+    /// Fills `buffer` with what is at `address`.
+    pub(crate) fn fill(&self, address: Address, buffer: &mut [u8]) -> Result<(), Lack> {
+        self.spend(buffer.len() as u64)?;
+        self.memory.read(address, buffer).map_err(Lack::Read)
+    }
+
     /// The word at `address`.
     pub(crate) fn word(&self, address: Address) -> Result<u64, Lack> {
         self.spend(8)?;
