@@ -1,4 +1,5 @@
-//! A snapshot is small, however large the heap; and for how long the target was stopped.
+//! A snapshot is small, however large the heap; threads have their names, however many there are; and for how long the target was
+//! stopped.
 
 use anyhow::{Result, ensure};
 use pyst_tests::{Interpreter, Scenario, Target, analyse, grab, representatives};
@@ -11,6 +12,20 @@ fn a_script_five_frames_deep_takes_less_than_64_kib() {
 #[test]
 fn fifty_threads_take_less_than_512_kib() {
     below("size, 50 threads", "fifty_threads.py", 512 << 10);
+}
+
+/// Whose names lie behind thousands of others in the dicts that lead to them.
+#[test]
+fn threads_have_their_names_in_a_crowd() {
+    let scenario = Scenario::new("names in a crowd");
+    for interpreter in representatives() {
+        scenario.on(&interpreter.name, || {
+            let target = Target::start(interpreter, "crowded_names.py", &[])?;
+            analyse(&grab([target.pid().to_string()])?.snapshot()?)?.agrees_with(target.account())?;
+            Ok(())
+        });
+    }
+    scenario.finish();
 }
 
 fn below(name: &'static str, script: &str, limit: usize) {

@@ -22,9 +22,11 @@ const INTERPRETERS: usize = 64;
 /// How many entries of a dict are looked at.
 const ENTRIES: usize = 20_000;
 
-/// How much is read of all `Thread` objects, and of the dict, for each thread: more than half is the names of attributes,
-/// which have to be read once only.
+/// How much is read of all `Thread` objects for each thread.
 const OF_A_THREAD: u64 = 16 << 10;
+
+/// How much is read besides of the dict and of its keys: it has an entry for each thread that has ended since it last grew, too.
+const OF_THE_DICT: u64 = 1 << 20;
 
 /// Of how many entries the objects are expected at once.
 const EXPECTED: usize = 64;
@@ -89,7 +91,7 @@ pub(crate) fn names(
 ) -> Names {
     idents.sort_unstable();
     idents.dedup();
-    let limit = OF_A_THREAD.saturating_mul(idents.len().saturating_add(1) as u64);
+    let limit = OF_A_THREAD.saturating_mul(idents.len() as u64).saturating_add(OF_THE_DICT);
     let Some(mut values) = Values::new(layout, memory, limit) else { return Names::default() };
     values.ask(interpreter);
     values.start_without_part();

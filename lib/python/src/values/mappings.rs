@@ -6,8 +6,8 @@ use super::{ITEMS, Lack, Values};
 use crate::layout::SplitOrder;
 use pyst_snapshot::Address;
 
-/// How many entries are gone through for the items of a dict: most of them are in use, but a dict may begin with any number
-/// of deleted ones.
+/// How many entries are gone through for the items of a dict where no more are asked for: most of them are in use, but a dict
+/// may begin with any number of deleted ones.
 const ENTRIES: u64 = 1024;
 
 /// How many entries are read at once.
@@ -151,8 +151,9 @@ impl Values<'_> {
         mut each: impl FnMut(Address, Address) -> bool,
     ) -> Result<(), Lack> {
         let mut left = used.min(limit as u64);
+        let end = keys.count.min(ENTRIES.max(limit as u64));
         let mut index = 0;
-        while left > 0 && index < keys.count.min(ENTRIES) {
+        while left > 0 && index < end {
             let step = STEP.min(keys.count - index);
             for (key, value) in self.entries(keys, index, step)? {
                 if value.is_null() || key.is_null() {
