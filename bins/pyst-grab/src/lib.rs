@@ -38,11 +38,11 @@ pub fn run(args: &Args) -> anyhow::Result<Exit> {
             progress.say(|| doing(member, index, members.len(), &pace, &options));
             let captured = member.capture(&options);
             is_root_captured |= index == 0 && captured.is_ok();
-            let snapshot = captured.unwrap_or_else(|error| {
+            let captured = captured.unwrap_or_else(|error| {
                 let reason = if index == 0 { reason(error, member, &pace) } else { error.diagnostic() };
-                member.failed(reason, &options)
+                member.failed(reason, &options).into()
             });
-            sink.put(&snapshot)?;
+            sink.put(&captured.snapshot)?;
         }
         if !is_root_captured && (pace.begun() == 1 || root.ended_pid().is_some()) {
             break;

@@ -31,7 +31,7 @@ use crate::error::CaptureError;
 use crate::finish::{self, Facts};
 use crate::modules::WithFiles;
 use crate::source::TargetPaths;
-use crate::{Options, nanoseconds, sys};
+use crate::{Captured, Options, Worker, nanoseconds, sys};
 use copy::{Copied, Copy};
 use look::Look;
 use nix::errno::Errno;
@@ -77,7 +77,7 @@ const BETWEEN_STOPS: Duration = Duration::from_millis(1);
 const EXPECTED_STACK: u64 = 16 << 10;
 
 /// Captures process `pid`.
-pub(crate) fn capture(pid: u32, options: &Options) -> Result<Snapshot, CaptureError> {
+pub(crate) fn capture(pid: u32, options: &Options) -> Result<Captured, CaptureError> {
     refusal::check_proc()?;
     if pid == std::process::id() {
         return Err(CaptureError::Itself { pid });
@@ -104,11 +104,11 @@ enum Step {
     Done(Result<Snapshot, CaptureError>),
 }
 
-fn capture_on_a_thread(pid: u32, options: &Options) -> Result<Snapshot, CaptureError> {
+fn capture_on_a_thread(pid: u32, options: &Options) -> Result<Captured, CaptureError> {
     let (steps, next_step) = mpsc::channel();
     let options = options.clone();
     let mut limit = look_limit(&options);
-    std::thread::Builder::new()
+    let worker = std::thread::Builder::new()
         .name("capture".to_owned())
         .spawn(move || {
             if let Err(error) = capture_here(pid, &options, &steps) {
@@ -120,7 +120,10 @@ fn capture_on_a_thread(pid: u32, options: &Options) -> Result<Snapshot, CaptureE
         match next_step.recv_timeout(limit) {
             Ok(Step::Within(time)) => limit = time,
             Ok(Step::Finish) => limit = Duration::MAX,
-            Ok(Step::Done(result)) => return result,
+            Ok(Step::Done(result)) => {
+                let _worker = Some(Worker(Some(worker)));
+                return result.map(|snapshot| Captured { snapshot, _worker });
+            }
             // It panicked.
             Err(RecvTimeoutError::Disconnected) => {
                 return Err(CaptureError::System { what: "finish the capture", source: Errno::EIO.into() });

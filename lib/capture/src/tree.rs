@@ -5,7 +5,7 @@
 
 use crate::error::CaptureError;
 use crate::live::procfs::{Proc, Stat};
-use crate::{Options, Target, capture, failed_snapshot, live};
+use crate::{Captured, Options, Target, capture, failed_snapshot, live};
 use pyst_snapshot::Snapshot;
 use pyst_snapshot::payload::{Diagnostic, Diagnostics, Severity, Stage};
 use std::collections::BTreeMap;
@@ -65,9 +65,9 @@ impl Member {
     ///
     /// # Errors
     /// Nothing could be captured.
-    pub fn capture(&self, options: &Options) -> Result<Snapshot, CaptureError> {
+    pub fn capture(&self, options: &Options) -> Result<Captured, CaptureError> {
         self.check()?;
-        let mut snapshot = capture(self.target.clone(), options)?.snapshot;
+        let mut captured = capture(self.target.clone(), options)?;
         // One that has exited by now was what was captured.
         match (&self.target, self.start) {
             (Target::Live(pid), Some(start)) if start_of(*pid).is_some_and(|now| now != start) => {
@@ -76,9 +76,9 @@ impl Member {
             _ => {}
         }
         if !self.notes.is_empty() {
-            snapshot.append(&Diagnostics { stage: Stage::GRAB, items: self.notes.clone() })?;
+            captured.snapshot.append(&Diagnostics { stage: Stage::GRAB, items: self.notes.clone() })?;
         }
-        Ok(snapshot)
+        Ok(captured)
     }
 
     /// A well-formed snapshot that says who this is, and why there is nothing else.
