@@ -56,8 +56,8 @@ pub(crate) fn active_threads(layout: &Layout, interpreters: &[Address], memory: 
 
 /// The value of a name in a dict.
 fn find(values: &Values, dict: Address, name: &str) -> Option<Address> {
-    let items = values.items_of(&values.object(dict).ok()?, ENTRIES).ok()?;
-    let mut pairs = items.pairs.chunks(EXPECTED).flat_map(|some| {
+    let items = values.items_at_hand(&values.object(dict).ok()?, ENTRIES);
+    let mut pairs = items.chunks(EXPECTED).flat_map(|some| {
         values.expect_heads(some.iter().map(|(key, _)| *key));
         some
     });
@@ -96,8 +96,9 @@ pub(crate) fn names(
     values.ask(interpreter);
     values.start_without_part();
     let attributes = Attributes::of(layout);
-    let items = values.object(dict).and_then(|dict| values.items_of(&dict, ENTRIES));
-    let pairs = items.map(|items| items.pairs).unwrap_or_default();
+    let dict = values.object(dict);
+    // What lies beyond a part that cannot be had, or that a capture left out, costs its own threads their names.
+    let pairs = dict.map(|dict| values.items_at_hand(&dict, ENTRIES)).unwrap_or_default();
     let expected = pairs.chunks(EXPECTED).flat_map(|some| {
         values.expect(some.iter().flat_map(|(key, thread)| [*key, *thread]));
         some.iter().copied()

@@ -125,6 +125,25 @@ impl Values<'_> {
         Ok(items)
     }
 
+    /// The first items of a dict, no more than `limit`, up to where they can be had.
+    pub(crate) fn items_at_hand(&self, dict: &Object, limit: usize) -> Vec<(Address, Address)> {
+        let mut pairs = Vec::new();
+        match self.table_of(dict) {
+            Ok((Table::Own(keys), used)) => {
+                let _ = self.each_pair(&keys, used, limit, |key, value| {
+                    pairs.push((key, value));
+                    true
+                });
+            }
+            Ok((Table::Split { keys, values }, used)) => {
+                let items = self.split_items(keys, values, Some(used), limit);
+                pairs.extend(items.into_iter().flat_map(|items| items.pairs));
+            }
+            Err(_) => {}
+        }
+        pairs
+    }
+
     /// Where a dict has its items, and how many they are.
     pub(super) fn table_of(&self, dict: &Object) -> Result<(Table, u64), Lack> {
         /// Of type flags: a dict, or a class derived from it.

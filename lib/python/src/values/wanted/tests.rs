@@ -1,7 +1,7 @@
 use super::*;
 use crate::fake::{Fake, tables};
 use crate::layout::{self, Attributes, Field, Names, Objects};
-use pyst_memory::Recorder;
+use pyst_memory::{MemoryExt, Recorder};
 
 const TEXT: u64 = 1 << 28;
 const BYTES: u64 = 1 << 27;
@@ -336,5 +336,35 @@ fn what_was_recorded_suffices_to_find_it_again() {
         assert!(found.iter().flatten().all(Option::is_some));
         let recorded = recorder.into_image();
         assert_eq!(find(&recorded), found, "{}", made.fake.table.name);
+    });
+}
+
+#[test]
+fn of_a_dict_that_breaks_off_the_first_items_are_at_hand() {
+    each(|mut made| {
+        let key = made.string("key");
+        let dict = made.combined(&[(key, 0x100); SLOTS as usize]);
+        let end = match made.has_shared_keys() {
+            true => made.fake.image().read_u64(made.objects.dict_keys.of(dict).unwrap()).unwrap(),
+            false => made.fake.image().read_u64(made.objects.dict_table.of(dict).unwrap()).unwrap(),
+        };
+        // It says that it has hundreds, of which the first 64 are there to be read.
+        let many = 1 << 9;
+        made.fake.put(dict, made.objects.dict_used, many);
+        made.fake.put(dict, made.objects.dict_mask, many - 1);
+        made.fake.put(Address(end), made.objects.keys_size, many);
+        made.fake.put(Address(end), made.objects.keys_entries, many);
+        if made.objects.keys_kind.get().is_some() {
+            made.fake.put_bytes(Address(end), made.objects.keys_log2_size, &[9]);
+        }
+        let bytes = made.fake.parts.get_mut(&end).unwrap();
+        bytes.resize(8192, 0x88);
+        bytes[64..].fill(0x88);
+        let (layout, image) = (made.fake.table.layout(made.fake.table.patches[0]), made.fake.image());
+        let values = Values::new(&layout, &image, 1 << 20).unwrap();
+        let dict = values.object(dict).unwrap();
+        assert!(values.items_of(&dict, 1000).is_err(), "{}", made.fake.table.name);
+        let at_hand = values.items_at_hand(&dict, 1000).len();
+        assert!((64..1 << 9).contains(&at_hand), "{at_hand} {}", made.fake.table.name);
     });
 }
