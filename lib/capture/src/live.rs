@@ -13,6 +13,7 @@ pub(crate) mod maps;
 mod memory;
 mod page;
 mod pagemap;
+mod part;
 mod patience;
 pub(crate) mod procfs;
 mod reading;
@@ -72,6 +73,9 @@ const STOPS: usize = 3;
 
 /// How long it runs between two stops: long enough for a thread that has no processor to get one, most of the time.
 const BETWEEN_STOPS: Duration = Duration::from_millis(1);
+
+/// What the look at so many threads took is worth a millisecond to give back before what was captured is put together.
+const MANY_THREADS: usize = 1000;
 
 /// Buffers made ready for the stack of each thread.
 const EXPECTED_STACK: u64 = 16 << 10;
@@ -141,6 +145,9 @@ fn look_limit(options: &Options) -> Duration {
 fn capture_here(pid: u32, options: &Options, steps: &Sender<Step>) -> Result<(), CaptureError> {
     let (mut look, taken) = look_and_take(pid, options, steps)?;
     look.forget_what_was_expected();
+    if taken.threads.len() > MANY_THREADS {
+        sys::give_memory_back();
+    }
     if !options.python_only {
         look.renew_modules(&options.search);
     }

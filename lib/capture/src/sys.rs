@@ -92,6 +92,16 @@ pub(crate) fn keep_one_heap() {
     }
 }
 
+/// Gives memory back that was let go of in the middle of the heap, which glibc keeps otherwise.
+pub(crate) fn give_memory_back() {
+    #[cfg(target_env = "gnu")]
+    {
+        #[expect(unsafe_code, reason = "there is no safe wrapper")]
+        // SAFETY: takes a number only, and leaves alone what is in use.
+        let _ = unsafe { libc::malloc_trim(0) };
+    }
+}
+
 /// Lets a stopped thread go, which takes `signal` unless that is 0.
 pub(crate) fn detach(tid: Pid, signal: i32) -> Result<(), Errno> {
     #[expect(unsafe_code, reason = "nix knows no real-time signals")]

@@ -20,8 +20,8 @@ pub(crate) const FRAMES_IN_ALL: usize = 1_000_000;
 /// How much of one frame's locals and evaluation stack is read, in words.
 const WORDS_OF_A_FRAME: u64 = 64 << 10;
 
-/// How far from its `_PyCFrame` an evaluation loop keeps the frame that it was entered with, at most; 112 bytes in one 3.12.1.
-const BESIDE_CFRAME: u64 = 256;
+/// How far behind its `_PyCFrame` an evaluation loop keeps the frame that it was entered with: it ends after 184 bytes in one 3.12.1.
+const BEYOND_CFRAME: u64 = 192;
 
 /// How many evaluation loops a thread can be entering at once; no more than one has been seen.
 const ENTERED_AT_ONCE: usize = 2;
@@ -83,9 +83,8 @@ impl<'a> Frames<'a> {
         let offsets = &self.layout.offsets;
         let frame = offsets.frame_locals.get().unwrap_or(0);
         let cframe = || {
-            // The frame that the loop was entered with lies beside it on the C stack.
-            let around = Address(offsets.thread_cframe.address(thread)?.0.checked_sub(BESIDE_CFRAME)?);
-            Range::sized(around, offsets.cframe_size.get()?.checked_add(2 * BESIDE_CFRAME)?)
+            // The frame that the loop was entered with lies right behind it on the C stack.
+            Range::sized(offsets.thread_cframe.address(thread)?, offsets.cframe_size.get()?.checked_add(BEYOND_CFRAME)?)
         };
         let frames = [offsets.thread_current_frame, offsets.thread_frame];
         let frames = frames.map(|field| Range::sized(field.address(thread)?, frame.min(WORDS_OF_A_FRAME)));

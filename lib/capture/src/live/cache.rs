@@ -2,10 +2,12 @@
 //!
 //! Pages are read whole, for what lies beside is mostly wanted too, but a look at thousands of threads wants a little of
 //! thousands of pages. So there is room for some whole pages, and when that is full what was wanted of them is packed. Where
-//! it is known before what will be wanted, only that is read, and packed at once. Both lie in mappings of their own, which take no more memory than was written to them, and which the kernel has back as a
-//! whole: a look may need more than all that comes after it.
+//! it is known before what will be wanted, only that is read, and packed at once. Both lie in mappings of their own, which take
+//! no more memory than was written to them, and which the kernel has back as a whole: a look may need more than all that comes
+//! after it.
 
 use super::page::{PAGE, page_of};
+use super::part::{GRAIN, Part, bits_of, grains};
 use memmap2::{Advice, MmapMut};
 use pyst_snapshot::{Address, Range};
 use std::collections::HashMap;
@@ -18,19 +20,15 @@ const MAX_PACKED: usize = 24 << 20;
 
 const SIZE: usize = PAGE as usize;
 
-/// What is packed: as many bytes as a page has for each bit of a mask.
-const GRAIN: usize = SIZE / u64::BITS as usize;
-
 /// For so many bytes the kernel is asked for memory at once.
 const TOUCHED_AT_ONCE: usize = 64 << 10;
-
-/// Holes of so many grains are read with what is around them: another range costs as much.
-const SMALL_HOLE: u32 = 4;
 
 /// Pages by where they start.
 #[derive(Default)]
 pub(crate) struct PageCache {
     places: HashMap<u64, Place>,
+    /// What was added later of pages that are packed: where it lies, and the bits of its grains.
+    later: HashMap<u64, (usize, u64)>,
     whole: Room,
     packed: Room,
 }
@@ -42,52 +40,6 @@ struct Room {
     /// How many bytes the kernel has found memory for.
     touched: usize,
     used: usize,
-}
-
-/// What is wanted of a page.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(crate) struct Part {
-    /// Where the page starts.
-    pub(crate) page: u64,
-    /// The grains, one bit each.
-    grains: u64,
-}
-
-impl Part {
-    /// The part of a page, the one that starts there, that `range` is in.
-    pub(crate) fn of(page: u64, range: Range) -> Part {
-        let page_range = Range { start: Address(page), end: Address(page.saturating_add(PAGE)) };
-        let range = page_range.intersect(range);
-        Part { page, grains: grains((range.start.0.saturating_sub(page)) as usize, range.len() as usize) }
-    }
-
-    /// Both parts of the same page.
-    pub(crate) fn and(self, other: Part) -> Part {
-        Part { grains: self.grains | other.grains, ..self }
-    }
-
-    /// The same without holes that cost more to leave out than to read.
-    pub(crate) fn filled(self) -> Part {
-        let mut filled = self.grains;
-        let mut end_of_last: Option<u32> = None;
-        for (start, end) in runs_of(self.grains) {
-            if let Some(last) = end_of_last.filter(|last| start - last <= SMALL_HOLE) {
-                filled |= grains(last as usize * GRAIN, (start - last) as usize * GRAIN);
-            }
-            end_of_last = Some(end);
-        }
-        Part { grains: filled, ..self }
-    }
-
-    /// The ranges that it is made of, ascending.
-    pub(crate) fn ranges(self) -> impl Iterator<Item = Range> {
-        let at = move |grain: u32| Address(self.page.saturating_add(u64::from(grain) * GRAIN as u64));
-        runs_of(self.grains).map(move |(start, end)| Range { start: at(start), end: at(end) })
-    }
-
-    fn len(&self) -> usize {
-        self.grains.count_ones() as usize * GRAIN
-    }
 }
 
 /// Where a page lies.
@@ -119,6 +71,7 @@ impl PageCache {
             return true;
         }
         self.places.clear();
+        self.later.clear();
         (self.whole.used, self.packed.used) = (0, 0);
         false
     }
@@ -133,6 +86,17 @@ impl PageCache {
         matches!(self.places.get(&page), Some(Place::Whole(..) | Place::Packed(..)))
     }
 
+    /// What of a part is not known and can be added: of each page there may be parts of two times.
+    pub(crate) fn unknown_of(&self, part: Part) -> Option<Part> {
+        let known = match self.places.get(&part.page) {
+            None => 0,
+            Some(Place::Packed(_, grains)) if !self.later.contains_key(&part.page) => *grains,
+            Some(_) => return None,
+        };
+        let grains = part.grains & !known;
+        (grains != 0).then_some(Part { grains, ..part })
+    }
+
     /// Fills `buffer` with the bytes from `address` on, which are of one page.
     pub(crate) fn read(&mut self, address: u64, buffer: &mut [u8]) -> Known {
         let offset = (address - page_of(address)) as usize;
@@ -144,11 +108,15 @@ impl PageCache {
                 *read |= wanted;
                 self.whole.get(*at + offset, buffer.len())
             }
-            Some(Place::Packed(_, read)) if wanted & !*read != 0 => return Known::Nothing,
-            // All that is wanted is there, so that it is in one piece.
-            Some(Place::Packed(at, read)) => {
-                let before = (*read & (wanted & wanted.wrapping_neg()).wrapping_sub(1)).count_ones() as usize;
-                self.packed.get(*at + before * GRAIN + offset % GRAIN, buffer.len())
+            Some(Place::Packed(at, grains)) => {
+                let later = || self.later.get(&page_of(address)).map(|(at, grains)| (*at, *grains));
+                let holds = |(_, grains): &(usize, u64)| wanted & !grains == 0;
+                let Some((at, grains)) = Some((*at, *grains)).filter(holds).or_else(|| later().filter(holds)) else {
+                    return Known::Nothing;
+                };
+                // All that is wanted is there, so that it is in one piece.
+                let before = (grains & (wanted & wanted.wrapping_neg()).wrapping_sub(1)).count_ones() as usize;
+                self.packed.get(at + before * GRAIN + offset % GRAIN, buffer.len())
             }
         };
         let Some(bytes) = bytes else { return Known::Nothing };
@@ -163,10 +131,14 @@ impl PageCache {
         let Some(place) = self.whole.next(pages.len().saturating_mul(SIZE), ROOM * SIZE) else { return };
         let got = read(place) / SIZE;
         for (page, at) in pages.iter().take(got).zip((first..).step_by(SIZE)) {
+            let first = match self.places.get(page) {
+                Some(Place::Packed(packed, grains)) => Some((*packed, *grains)),
+                _ => None,
+            };
             let mut before = 0;
-            if let Some(Place::Packed(packed, bits)) = self.places.get(page) {
-                before = *bits;
-                for (index, grain) in bits_of(before).enumerate() {
+            for (packed, grains) in first.into_iter().chain(self.later.remove(page)) {
+                before |= grains;
+                for (index, grain) in bits_of(grains).enumerate() {
                     let from = self.packed.get(packed + index * GRAIN, GRAIN);
                     let to = self.whole.get_mut(at + grain * GRAIN, GRAIN);
                     from.zip(to).into_iter().for_each(|(from, to)| to.copy_from_slice(from));
@@ -177,7 +149,7 @@ impl PageCache {
         self.whole.used = first + got.min(pages.len()) * SIZE;
     }
 
-    /// Adds of pages of which nothing is known the grains with these bits, as `read` puts them into their places one after the
+    /// Adds of pages what was [unknown](PageCache::unknown_of) of them, as `read` puts them into their places one after the
     /// other, and says how many bytes that were: as many parts as are whole. False if there is no room.
     pub(crate) fn add_parts(&mut self, parts: &[Part], read: impl FnOnce(&mut [u8]) -> usize) -> bool {
         let first = self.packed.used;
@@ -189,7 +161,10 @@ impl PageCache {
             if at + part.len() > end {
                 break;
             }
-            self.places.insert(part.page, Place::Packed(at, part.grains));
+            match self.places.get(&part.page) {
+                None => _ = self.places.insert(part.page, Place::Packed(at, part.grains)),
+                Some(_) => _ = self.later.insert(part.page, (at, part.grains)),
+            }
             at += part.len();
         }
         self.packed.used = at;
@@ -216,7 +191,7 @@ impl PageCache {
 
     /// Packs what was wanted of the whole pages, and forgets the rest; `None` if there is too much.
     fn pack(&mut self) -> Option<()> {
-        let PageCache { places, whole, packed } = self;
+        let PageCache { places, whole, packed, .. } = self;
         places.retain(|_, place| !matches!(place, Place::Whole(_, 0)));
         for place in places.values_mut() {
             if let Place::Whole(at, read) = *place {
@@ -260,29 +235,6 @@ impl Room {
         self.used = end;
         mapping.get_mut(at..end)
     }
-}
-
-/// The bits of the grains that so many bytes from `offset` on are in.
-fn grains(offset: usize, length: usize) -> u64 {
-    let (first, end) = (offset / GRAIN, offset.saturating_add(length).div_ceil(GRAIN));
-    let below = |grain: usize| if grain < u64::BITS as usize { (1 << grain) - 1 } else { u64::MAX };
-    below(end) & !below(first)
-}
-
-/// Where bits are set one after the other: the first, and the one after the last.
-fn runs_of(mask: u64) -> impl Iterator<Item = (u32, u32)> {
-    let mut at = 0;
-    std::iter::from_fn(move || {
-        let start = at + mask.checked_shr(at)?.trailing_zeros();
-        let length = mask.checked_shr(start)?.trailing_ones();
-        at = start + length;
-        Some((start, at))
-    })
-}
-
-/// The numbers of the bits that are set.
-fn bits_of(mask: u64) -> impl Iterator<Item = usize> {
-    (0..u64::BITS as usize).filter(move |bit| mask & (1 << bit) != 0)
 }
 
 #[cfg(test)]
@@ -361,19 +313,6 @@ mod tests {
     }
 
     #[test]
-    fn what_is_wanted_of_a_page_is_what_is_read_of_it() {
-        let range = |start, end| Range { start: Address(start), end: Address(end) };
-        let parts = |part: Part| part.ranges().collect::<Vec<Range>>();
-        let part = Part::of(0x1000, range(0xf00, 0x1001)).and(Part::of(0x1000, range(0x10ff, 0x1101)));
-        assert_eq!(parts(part), [range(0x1000, 0x1040), range(0x10c0, 0x1140)]);
-        assert_eq!(parts(part.filled()), [range(0x1000, 0x1140)]);
-        let ends = Part::of(0x1000, range(0x1000, 0x1008)).and(Part::of(0x1000, range(0x1ff8, 0x3000)));
-        assert_eq!(parts(ends.filled()), [range(0x1000, 0x1040), range(0x1fc0, 0x2000)]);
-        assert_eq!(parts(Part::of(0x1000, range(0, 0x8000))), [range(0x1000, 0x2000)]);
-        assert_eq!(parts(Part::of(0x1000, range(0x2000, 0x2008))), []);
-    }
-
-    #[test]
     fn parts_that_were_cut_off_are_unknown_and_the_rest_of_a_page_can_be_read_later() {
         let mut cache = PageCache::default();
         let part = |page: u64, from: u64, to: u64| Part::of(page, Range { start: Address(from), end: Address(to) });
@@ -388,9 +327,27 @@ mod tests {
         assert_eq!(read(&mut cache, 0x1081, 0x7f), as_of(0x1081, 0x7f, 1));
         assert_eq!(read(&mut cache, 0x1400, 0x40), as_of(0x1400, 0x40, 1));
         assert_eq!(read(&mut cache, 0x1100, 1), Err(Known::Nothing));
-        add(&mut cache, &[0x1000], 2);
+        // More of the same page, at another time.
+        let more = part(0x1000, 0x1000, 0x1180);
+        let unknown = cache.unknown_of(more).unwrap();
+        assert_eq!(unknown, part(0x1000, 0x1000, 0x1080).and(part(0x1000, 0x1100, 0x1180)));
+        assert!(cache.add_parts(&[unknown], |place| {
+            let addresses = (0x1000..0x1080).chain(0x1100..0x1180);
+            place.iter_mut().zip(addresses).for_each(|(place, address)| *place = byte(address, 2));
+            place.len()
+        }));
+        assert_eq!(read(&mut cache, 0x1108, 0x70), as_of(0x1108, 0x70, 2));
         assert_eq!(read(&mut cache, 0x1081, 0x7f), as_of(0x1081, 0x7f, 1));
-        assert_eq!(read(&mut cache, 0x1100, 0x300), as_of(0x1100, 0x300, 2));
+        assert_eq!(read(&mut cache, 0x10f8, 16), Err(Known::Nothing), "not in one piece");
+        assert_eq!(
+            cache.unknown_of(part(0x1000, 0x1800, 0x1880)),
+            None,
+            "parts of two times are all there is room for"
+        );
+        add(&mut cache, &[0x1000], 3);
+        assert_eq!(read(&mut cache, 0x1081, 0x7f), as_of(0x1081, 0x7f, 1));
+        assert_eq!(read(&mut cache, 0x1100, 0x80), as_of(0x1100, 0x80, 2));
+        assert_eq!(read(&mut cache, 0x1180, 0x280), as_of(0x1180, 0x280, 3));
         assert_eq!(read(&mut cache, 0x1400, 0x40), as_of(0x1400, 0x40, 1));
     }
 

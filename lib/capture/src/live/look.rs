@@ -124,7 +124,7 @@ pub(crate) fn look(pid: u32, options: &Options) -> Result<Look, CaptureError> {
     // Of many threads this is a lot.
     drop((sight, as_asleep));
     let seen = rehearsal::Seen {
-        walked: of_locals.chain(&seen_by_walk).copied().collect(),
+        walked: seen_by_walk.into_iter().chain(of_locals.copied()).collect(),
         settled: walked.as_ref().is_none_or(|(_, walked)| !walked.unsettled),
         python: python.map(|(_, python)| python),
         stacks,

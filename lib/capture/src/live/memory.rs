@@ -1,9 +1,10 @@
 //! The memory of a living process, read while it runs: for looking only. Nothing read here enters a snapshot.
 
-use super::cache::{Known, PageCache, Part, ROOM};
+use super::cache::{Known, PageCache, ROOM};
 use super::maps;
 use super::page::{PAGE, page_of};
 use super::pagemap::Pagemap;
+use super::part::Part;
 use super::patience::{Patience, read_page};
 use super::procfs::Proc;
 use nix::sys::uio::{RemoteIoVec, process_vm_readv};
@@ -119,18 +120,22 @@ impl LiveMemory {
     /// Reads of the pages of `ranges`, which are ascending and disjoint, what will be wanted: a little of each of many.
     fn prefetch_parts(&self, ranges: &[Range]) {
         let mut wanted: Vec<Part> = Vec::with_capacity(ranges.len());
-        let known = |page: u64| self.pages.borrow().knows(page);
         for range in ranges {
             for page in (page_of(range.start.0)..range.end.0).step_by(PAGE as usize) {
                 let part = Part::of(page, *range);
                 if let Some(last) = wanted.last_mut().filter(|last| last.page == page) {
                     *last = last.and(part);
-                } else if wanted.len() < MOST_PARTS && !known(page) && self.pagemap.has(page) {
+                    continue;
+                }
+                let is_new = || self.pages.borrow().unknown_of(part).is_some() && self.pagemap.has(page);
+                if wanted.len() < MOST_PARTS && is_new() {
                     wanted.push(part);
                 }
             }
         }
-        wanted.iter_mut().for_each(|part| *part = part.filled());
+        let pages = self.pages.borrow();
+        let wanted: Vec<Part> = wanted.into_iter().filter_map(|part| pages.unknown_of(part.filled())).collect();
+        drop(pages);
         for parts in wanted.chunks(PAGES_PER_CALL) {
             let remote = |range: Range| {
                 let (base, len) = (usize::try_from(range.start.0).ok()?, usize::try_from(range.len()).ok()?);

@@ -112,15 +112,19 @@ pub(crate) struct Rehearsal {
 
 impl Rehearsal {
     pub(crate) fn of(seen: Seen<'_>, memory: &LiveMemory, maps: &[Map]) -> Rehearsal {
-        let Seen { mut walked, settled, python, stacks, mut led_to, slack } = seen;
-        let there =
-            |ranges: &[Range]| -> Vec<Range> { ranges.iter().flat_map(|range| in_memory(*range, memory)).collect() };
-        let walked = there(walked.merged());
-        let led_to = there(led_to.merged());
+        let Seen { walked, settled, python, stacks, led_to, slack } = seen;
+        // Of thousands of threads these are tens of thousands, so that each list goes when the next is made.
+        let there = |ranges: Vec<Range>| -> Vec<Range> {
+            let mut there = Vec::with_capacity(ranges.len());
+            ranges.into_iter().for_each(|range| there.extend(in_memory(range, memory)));
+            there
+        };
+        let walked = there(walked.into_merged());
+        let led_to = there(led_to.into_merged());
         let of_stacks = stacks.iter().flat_map(|(_, parts)| parts);
         let mut all: RangeSet = walked.iter().chain(&led_to).chain(of_stacks).chain(&slack).copied().collect();
         let most = all.merged().iter().map(|range| range.len()).sum::<u64>() / 2 * 3;
-        let ranges = there(&joined(widen(all, maps), most));
+        let ranges = there(joined(widen(all, maps), most));
         let states = python.into_iter().flat_map(|python| &python.states);
         Rehearsal {
             ranges,
@@ -188,14 +192,14 @@ fn in_memory(range: Range, memory: &LiveMemory) -> Vec<Range> {
 }
 
 /// The ranges with their ends rounded, clipped to readable mappings: one byte that cannot be read ends a whole batch.
-pub(crate) fn widen(mut ranges: RangeSet, maps: &[Map]) -> Vec<Range> {
+pub(crate) fn widen(ranges: RangeSet, maps: &[Map]) -> Vec<Range> {
     let round = |range: &Range| Range {
         start: Address(range.start.0 & !(GRAIN - 1)),
         end: Address(range.end.0.checked_next_multiple_of(GRAIN).unwrap_or(range.end.0)),
     };
-    let mut wide: RangeSet = ranges.merged().iter().map(round).collect();
+    let wide: RangeSet = ranges.into_merged().iter().map(round).collect();
     let mut clipped = RangeSet::new();
-    for range in wide.merged() {
+    for range in &wide.into_merged() {
         let first = maps.partition_point(|map| map.range.end <= range.start);
         for map in maps.iter().skip(first).take_while(|map| map.range.start < range.end) {
             if map.is_readable() {
@@ -203,7 +207,7 @@ pub(crate) fn widen(mut ranges: RangeSet, maps: &[Map]) -> Vec<Range> {
             }
         }
     }
-    clipped.merged().to_vec()
+    clipped.into_merged()
 }
 
 /// The ranges with those made one that are close to each other, as far as they have no more than `most` bytes then: each

@@ -14,6 +14,9 @@ use std::fs::File;
 use std::io::Read;
 use std::time::SystemTime;
 
+/// Of how many system calls it is read at once what their arguments point to.
+const CALLS_AT_ONCE: usize = 256;
+
 /// The most files that are looked at.
 const MAX_FILES: usize = 1024;
 
@@ -36,11 +39,14 @@ pub(crate) struct Before {
 impl Before {
     /// What threads wait for. What their system calls point to is read from `memory`.
     pub(crate) fn of(proc: &Proc, threads: Vec<ThreadWait>, memory: &dyn Memory) -> Before {
-        memory.expect_only(threads.iter().filter_map(|wait| wait.system_call.as_ref()).flat_map(pointed_to).collect());
         let mut descriptors = BTreeSet::new();
-        for wait in &threads {
-            let call = Call::of(&Thread { tid: wait.tid, ..Thread::default() }, Some(wait), LIVE_ARCH, memory);
-            descriptors.extend(call.into_iter().flat_map(|call| call.files.descriptors));
+        for some in threads.chunks(CALLS_AT_ONCE) {
+            let calls = some.iter().filter_map(|wait| wait.system_call.as_ref());
+            memory.expect_only(calls.flat_map(pointed_to).collect());
+            for wait in some {
+                let call = Call::of(&Thread { tid: wait.tid, ..Thread::default() }, Some(wait), LIVE_ARCH, memory);
+                descriptors.extend(call.into_iter().flat_map(|call| call.files.descriptors));
+            }
         }
         let mut before = Before { threads, ..Before::default() };
         for descriptor in descriptors.into_iter().take(MAX_FILES) {
