@@ -105,7 +105,8 @@ pub(super) fn stop_the_rest(
         Err(Errno::ESRCH) => return Ok(None),
         Err(error) => return Err(refused(&error.into())),
     };
-    for tried in &mut rest {
+    readings.begin_stop();
+    for tried in readings.in_order_mut() {
         let thread = threads.iter().find(|thread| Some(thread.tid) == tried.unit.tid);
         if let Some(thread) = thread.filter(|thread| thread.registers.is_some()) {
             let reading = reading(target, thread, &tried.unit.states, &copy);

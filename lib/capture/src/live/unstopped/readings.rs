@@ -25,6 +25,8 @@ pub(super) struct Tried {
     pub(super) is_new: bool,
     /// Whether its thread has ended since it was read.
     pub(super) has_ended: bool,
+    /// Whether it was read in the last of several stops.
+    is_of_last_stop: bool,
 }
 
 impl Tried {
@@ -37,6 +39,7 @@ impl Tried {
     pub(super) fn take(&mut self, reading: Reading) {
         self.reading = reading;
         self.before = None;
+        self.is_of_last_stop = true;
     }
 
     /// Takes another reading, if that is worth more, or the one so far is worth nothing.
@@ -69,7 +72,15 @@ impl Readings {
                 None => {
                     let reading = attempt(target, &unit);
                     let is_new = retries > 0;
-                    let tried = Tried { reading, retries, before: None, is_new, has_ended: false, unit };
+                    let tried = Tried {
+                        reading,
+                        retries,
+                        before: None,
+                        is_new,
+                        has_ended: false,
+                        is_of_last_stop: false,
+                        unit,
+                    };
                     self.0.insert(key(&tried.unit), tried);
                 }
             }
@@ -82,17 +93,23 @@ impl Readings {
         self.0.values().all(|tried| tried.is_all(target))
     }
 
-    /// Those of threads that were stopped first: what was read of them is of one moment, and of a later one.
+    /// Says that there is another stop.
+    pub(super) fn begin_stop(&mut self) {
+        self.0.values_mut().for_each(|tried| tried.is_of_last_stop = false);
+    }
+
+    /// Those of threads that were stopped first: what was read of them is of one moment, and of a later one. A thread that has
+    /// ended between two stops was read in the first, and another may have its memory in the second.
     pub(super) fn in_order(&self) -> Vec<&Tried> {
         let mut all: Vec<&Tried> = self.0.values().collect();
-        all.sort_by_key(|tried| !tried.reading.stopped);
+        all.sort_by_key(|tried| (!tried.is_of_last_stop, !tried.reading.stopped));
         all
     }
 
     /// The same, to be changed.
     pub(super) fn in_order_mut(&mut self) -> Vec<&mut Tried> {
         let mut all: Vec<&mut Tried> = self.0.values_mut().collect();
-        all.sort_by_key(|tried| !tried.reading.stopped);
+        all.sort_by_key(|tried| (!tried.is_of_last_stop, !tried.reading.stopped));
         all
     }
 
@@ -131,5 +148,30 @@ fn key(unit: &Unit) -> Key {
     match unit.tid {
         Some(_) => (unit.tid, Address(0)),
         None => (None, unit.states.first().copied().unwrap_or_default()),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn what_was_read_in_the_last_stop_comes_before_what_was_read_in_an_earlier_one() {
+        let tried = |tid: u32, stopped: bool| {
+            let unit = Unit { tid: Some(Tid(tid)), ..Unit::default() };
+            let reading = Reading { stopped, ..Reading::default() };
+            Tried { unit, reading, retries: 0, before: None, is_new: false, has_ended: false, is_of_last_stop: stopped }
+        };
+        let all = [tried(1, false), tried(2, true), tried(3, true)];
+        let mut readings = Readings(all.into_iter().map(|tried| (key(&tried.unit), tried)).collect());
+        let order = |readings: &Readings| {
+            readings.in_order().iter().filter_map(|tried| tried.unit.tid).map(|tid| tid.0).collect::<Vec<u32>>()
+        };
+        assert_eq!(order(&readings), [2, 3, 1]);
+        // The second has ended by the next stop.
+        readings.begin_stop();
+        let third = readings.0.get_mut(&(Some(Tid(3)), Address(0))).unwrap();
+        third.take(Reading { stopped: true, ..Reading::default() });
+        assert_eq!(order(&readings), [3, 2, 1]);
     }
 }
