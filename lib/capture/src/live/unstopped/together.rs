@@ -99,7 +99,6 @@ impl Together {
         let Together { mut threads, living, whole: Whole { copy, walked, same_list } } = self;
         let by_thread = |tid| readings.of_thread(tid);
         let contradiction = |tid| by_thread(tid).and_then(|tried| tried.reading.contradiction);
-        threads.retain(|thread| living.binary_search(&thread.tid.0).is_ok() || contradiction(thread.tid).is_none());
         let mut verdicts = Verdicts::default();
         let by_state = readings.by_state();
         let contradicted = threads.iter().map(|thread| thread.tid).filter(|tid| contradiction(*tid).is_some());
@@ -120,6 +119,15 @@ impl Together {
             let retries = tried.map_or(0, |tried| tried.retries);
             verdicts.states.push(StateVerdict { address: state.address, verified, retries });
         }
+        // One that has ended by now, and of which not all is known: nothing is lost of what there still is. To end takes a thread
+        // longer than to be read, so that it may have been listed, or stopped, on its way out.
+        let lives = |tid: u32| target.proc.task(tid).stat().is_some_and(|stat| !stat.is_exiting());
+        let is_there = |thread: &Thread| thread.state == Some(b'Z') || lives(thread.tid.0);
+        let lacks_nothing =
+            |thread: &Thread| !doubtful.contains(&thread.tid) && (thread.registers.is_some() || !target.stacks);
+        threads.retain(|thread| {
+            lacks_nothing(thread) || (living.binary_search(&thread.tid.0).is_ok() && is_there(thread))
+        });
         let mut diagnostics = Vec::new();
         for thread in &threads {
             let of_thread = by_thread(thread.tid);
