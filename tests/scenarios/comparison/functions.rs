@@ -230,7 +230,7 @@ impl Writer {
     }
 
     /// What a thread starts with: it takes its place among the records, and gives it up after some rounds.
-    pub(crate) fn worker(&mut self) {
+    pub(crate) fn worker(&mut self) -> usize {
         self.line(0, "");
         let id = self.declare("worker", (0, 0));
         let first = self.next();
@@ -250,6 +250,7 @@ impl Writer {
         self.end_function(id, first, leaving);
         // Before and after its record counts, it has no callee.
         self.functions[id].leaving = (first, self.next() - 1);
+        id
     }
 
     fn rounds(&mut self, id: usize) {
@@ -265,9 +266,8 @@ impl Writer {
     }
 
     /// The main thread starts threads, anew where one has ended, and works itself.
-    pub(crate) fn main(&mut self) -> usize {
+    pub(crate) fn main(&mut self, worker: usize) -> usize {
         self.line(0, "");
-        let worker = self.functions.len() - 1;
         let id = self.declare("main", (0, 0));
         let first = self.next();
         self.line(0, "def main(workers, module, word):");

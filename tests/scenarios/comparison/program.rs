@@ -115,8 +115,8 @@ impl Program {
         };
         writer.plan();
         writer.functions();
-        writer.worker();
-        let main = writer.main();
+        let worker = writer.worker();
+        let main = writer.main(worker);
         let workers = writer.random.below(SLOTS);
         writer.end(main, workers)
     }
@@ -279,5 +279,22 @@ impl Writer {
         self.lines.extend(self.functions.iter().enumerate().map(announced));
         self.line(0, &format!("main(int(sys.argv[2]), {word}, A{main})"));
         Program { source: self.lines.join("\n") + "\n", functions: self.functions, calls: self.calls, workers }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    /// Its last statement may be one with a function of its own, so that it is not the last function before `main`.
+    #[test]
+    fn a_worker_starts_with_its_own_word_whatever_functions_it_has_within() {
+        for (seed, version) in (0..300).flat_map(|seed| [(seed, (2, 7)), (seed, (3, 13))]) {
+            let program = Program::new(seed, version);
+            let (_, started) = program.source.split_once("_thread.start_new_thread(worker, (").unwrap();
+            let word = started.split(", A").nth(1).and_then(|rest| rest.split(')').next()).unwrap();
+            let function = &program.functions[word.parse::<usize>().unwrap()];
+            assert_eq!(function.name, "worker", "seed {seed}, version {version:?}");
+        }
     }
 }
