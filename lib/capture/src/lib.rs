@@ -3,8 +3,8 @@
 //! The only crate that touches a process, and it never writes to one: it seizes threads, stops them for microseconds,
 //! reads registers and memory, and lets go. The target runs on whatever happens here, even if this process is killed.
 //!
-//! A capture runs the very code that the later stages run (`pyst_native::unwind`, `pyst_python::walk`) over recorders, and
-//! keeps exactly what that code asked for. That is what makes the snapshot small, and what makes the stages say the same
+//! A capture runs the very code that the later stages run (`pyst_native::unwind_each`, `pyst_python::walk`) over recorders,
+//! and keeps exactly what that code asked for. That is what makes the snapshot small, and what makes the stages say the same
 //! on another machine.
 #![deny(missing_docs)]
 

@@ -51,23 +51,11 @@ pub struct Unwound {
 
 /// Unwinds every thread and names its frames. A thread without registers gets a stack of no frames.
 pub fn unwind(evidence: Evidence<'_>) -> Unwound {
-    let Evidence { arch, pac_mask, threads, maps, memory, modules, files } = evidence;
-    let Some(machine) = Machine::of(arch, pac_mask) else { return unsupported(arch) };
-    let mut stepper = Stepper::new(machine, memory, modules, files, Mapped::new(maps, memory));
-    let walks: Vec<Walk> = threads.threads.iter().map(|thread| walk(thread, &mut stepper)).collect();
-
-    let mappings = stepper.mapped.into_asked();
-    let mut diagnostics = Vec::new();
-    let mut names = Names::new(files, &stepper.places, walks.iter().flat_map(|walk| walk.lookups.iter().copied()));
-    let mut stacks = Vec::with_capacity(walks.len());
-    for walk in walks {
-        let stack = name_frames(walk, &mut names);
-        diagnostics.extend(diagnose(&stack, modules));
-        stacks.push(stack);
-    }
-    diagnostics.extend(names.lacking.iter().map(|(file, module)| lacking(file, *module, modules)));
+    let mut stacks = Vec::with_capacity(evidence.threads.threads.len());
+    let mut unwound = unwind_each(evidence, &mut |stack| stacks.push(stack));
     stacks.sort_by_key(|stack| stack.tid);
-    Unwound { native: Native { functions: names.into_functions(), stacks }, diagnostics, mappings }
+    unwound.native.stacks = stacks;
+    unwound
 }
 
 /// The same, with each stack given away as soon as it is named: those of thousands of threads take much room. Every thread is

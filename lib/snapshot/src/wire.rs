@@ -53,6 +53,54 @@ pub(crate) fn decode<T: DeserializeOwned>(bytes: &[u8]) -> Result<T, WireError> 
     }
 }
 
+/// What is left of bytes that are read in place, where a decoded copy would cost too much. Each of its functions reads a value, and
+/// gives `None` where the bytes end or hold none.
+pub(crate) struct Cursor<'a>(pub(crate) &'a [u8]);
+
+impl<'a> Cursor<'a> {
+    #[inline]
+    fn array<const N: usize>(&mut self) -> Option<[u8; N]> {
+        let (value, rest) = self.0.split_first_chunk()?;
+        self.0 = rest;
+        Some(*value)
+    }
+
+    pub(crate) fn bytes(&mut self, length: usize) -> Option<&'a [u8]> {
+        let (value, rest) = self.0.split_at_checked(length)?;
+        self.0 = rest;
+        Some(value)
+    }
+
+    pub(crate) fn u16(&mut self) -> Option<u16> {
+        self.array().map(u16::from_le_bytes)
+    }
+
+    pub(crate) fn u32(&mut self) -> Option<u32> {
+        self.array().map(u32::from_le_bytes)
+    }
+
+    pub(crate) fn u64(&mut self) -> Option<u64> {
+        self.array().map(u64::from_le_bytes)
+    }
+
+    pub(crate) fn length(&mut self) -> Option<usize> {
+        usize::try_from(self.u64()?).ok()
+    }
+
+    pub(crate) fn flag(&mut self) -> Option<bool> {
+        match self.array()? {
+            [0] => Some(false),
+            [1] => Some(true),
+            _ => None,
+        }
+    }
+
+    /// What may be absent.
+    pub(crate) fn option<T>(&mut self, value: impl FnOnce(&mut Cursor<'a>) -> Option<T>) -> Option<Option<T>> {
+        if self.flag()? { value(self).map(Some) } else { Some(None) }
+    }
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -67,6 +115,17 @@ mod tests {
         );
         assert_eq!(encode(&(Some(7u8), None::<u8>, true)).unwrap(), b"\x01\x07\x00\x01");
         assert_eq!(encode(&(Bytes::from("ab"), "c")).unwrap(), b"\x02\0\0\0\0\0\0\0ab\x01\0\0\0\0\0\0\0c");
+    }
+
+    #[test]
+    fn what_is_read_in_place_is_what_was_encoded() {
+        // The same bytes, by hand from the specification.
+        let mut cursor = Cursor(b"\x01\0\x05\x04\x03\x02\x02\0\0\0\0\0\0\0ab\x01\x07\0\0\0\0\x02");
+        assert_eq!((cursor.u16(), cursor.u32()), (Some(1), Some(0x0203_0405)));
+        let length = cursor.length().unwrap();
+        assert_eq!(cursor.bytes(length), Some(&b"ab"[..]));
+        assert_eq!((cursor.option(Cursor::u32), cursor.option(Cursor::u32)), (Some(Some(7)), Some(None)));
+        assert_eq!((cursor.flag(), cursor.u64(), cursor.bytes(usize::MAX)), (None, None, None));
     }
 
     #[test]

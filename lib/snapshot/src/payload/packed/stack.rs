@@ -1,11 +1,12 @@
 //! One native stack as its bytes have it. Reports look at each of thousands of stacks several times, so nothing is copied:
 //! a frame knows where its registers and calls are, and reads them when it is asked.
 //!
-//! This reads the encoding by hand, as `schemas/snapshot.md` has it under "Encoding of metadata". That it reads what
+//! The values come one by one from [`wire`](crate::wire), in the order in which the structs have them. That it reads what
 //! [`NativeStack`](super::NativeStack) says, no less and no more, is what the tests of [`packed`](super) compare.
 
 use crate::address::{Address, Tid};
 use crate::payload::{FoundBy, StackEnd};
+use crate::wire::Cursor;
 
 /// How many bytes a register takes: its number and its value.
 const REGISTER: usize = 10;
@@ -59,7 +60,7 @@ impl<'a> PackedStack<'a> {
     pub(super) fn read(bytes: &'a [u8]) -> Option<PackedStack<'a>> {
         let mut cursor = Cursor(bytes);
         let mut frames = Vec::new();
-        let (tid, end) = cursor.stack(|frame, count| {
+        let (tid, end) = stack(&mut cursor, |frame, count| {
             if frames.is_empty() {
                 // A count that lies gets no more than as many as could be there.
                 frames.reserve_exact(count.min(bytes.len() / SHORTEST));
@@ -72,7 +73,7 @@ impl<'a> PackedStack<'a> {
     /// The thread of the stack that `bytes` start with, and how many bytes it takes; `None` where there is none.
     pub(super) fn skip(bytes: &[u8]) -> Option<(Tid, usize)> {
         let mut cursor = Cursor(bytes);
-        let (tid, _) = cursor.stack(|_, _| ())?;
+        let (tid, _) = stack(&mut cursor, |_, _| ())?;
         Some((tid, bytes.len().saturating_sub(cursor.0.len())))
     }
 }
@@ -95,88 +96,41 @@ impl<'a> PackedFrame<'a> {
     /// The function, and those inlined into it, innermost first.
     pub fn calls(&self) -> impl Iterator<Item = PackedCall<'a>> + use<'a> {
         let mut cursor = Cursor(self.calls);
-        std::iter::from_fn(move || cursor.call())
+        std::iter::from_fn(move || call(&mut cursor))
     }
 }
 
-/// What is left of the bytes. Each of its functions reads a value, and gives `None` where the bytes end or hold none.
-struct Cursor<'a>(&'a [u8]);
-
-impl<'a> Cursor<'a> {
-    #[inline]
-    fn array<const N: usize>(&mut self) -> Option<[u8; N]> {
-        let (value, rest) = self.0.split_first_chunk()?;
-        self.0 = rest;
-        Some(*value)
+/// Thread and end of a stack; its frames go to `each`, with their number.
+fn stack<'a>(cursor: &mut Cursor<'a>, mut each: impl FnMut(PackedFrame<'a>, usize)) -> Option<(Tid, StackEnd)> {
+    let tid = Tid(cursor.u32()?);
+    let count = cursor.length()?;
+    for _ in 0..count {
+        each(frame(cursor)?, count);
     }
+    Some((tid, StackEnd(cursor.u16()?)))
+}
 
-    fn bytes(&mut self, length: usize) -> Option<&'a [u8]> {
-        let (value, rest) = self.0.split_at_checked(length)?;
-        self.0 = rest;
-        Some(value)
+fn frame<'a>(cursor: &mut Cursor<'a>) -> Option<PackedFrame<'a>> {
+    let (pc, sp) = (Address(cursor.u64()?), Address(cursor.u64()?));
+    let cfa = cursor.option(Cursor::u64)?.map(Address);
+    let found_by = FoundBy(cursor.u16()?);
+    let module = cursor.option(Cursor::u32)?;
+    let registers = cursor.length()?.checked_mul(REGISTER)?;
+    let registers = cursor.bytes(registers)?;
+    let count = cursor.length()?;
+    let calls = cursor.0;
+    for _ in 0..count {
+        call(cursor)?;
     }
+    let calls = calls.get(..calls.len().checked_sub(cursor.0.len())?)?;
+    Some(PackedFrame { pc, sp, cfa, found_by, module, registers, calls })
+}
 
-    fn u16(&mut self) -> Option<u16> {
-        self.array().map(u16::from_le_bytes)
-    }
-
-    fn u32(&mut self) -> Option<u32> {
-        self.array().map(u32::from_le_bytes)
-    }
-
-    fn u64(&mut self) -> Option<u64> {
-        self.array().map(u64::from_le_bytes)
-    }
-
-    fn length(&mut self) -> Option<usize> {
-        usize::try_from(self.u64()?).ok()
-    }
-
-    fn flag(&mut self) -> Option<bool> {
-        match self.array()? {
-            [0] => Some(false),
-            [1] => Some(true),
-            _ => None,
-        }
-    }
-
-    /// What may be absent.
-    fn option<T>(&mut self, value: impl FnOnce(&mut Cursor<'a>) -> Option<T>) -> Option<Option<T>> {
-        if self.flag()? { value(self).map(Some) } else { Some(None) }
-    }
-
-    /// Thread and end of a stack; its frames go to `each`, with their number.
-    fn stack(&mut self, mut each: impl FnMut(PackedFrame<'a>, usize)) -> Option<(Tid, StackEnd)> {
-        let tid = Tid(self.u32()?);
-        let count = self.length()?;
-        for _ in 0..count {
-            each(self.frame()?, count);
-        }
-        Some((tid, StackEnd(self.u16()?)))
-    }
-
-    fn frame(&mut self) -> Option<PackedFrame<'a>> {
-        let (pc, sp) = (Address(self.u64()?), Address(self.u64()?));
-        let cfa = self.option(Cursor::u64)?.map(Address);
-        let found_by = FoundBy(self.u16()?);
-        let module = self.option(Cursor::u32)?;
-        let registers = self.length()?.checked_mul(REGISTER)?;
-        let registers = self.bytes(registers)?;
-        let count = self.length()?;
-        let calls = self.0;
-        for _ in 0..count {
-            self.call()?;
-        }
-        let calls = calls.get(..calls.len().checked_sub(self.0.len())?)?;
-        Some(PackedFrame { pc, sp, cfa, found_by, module, registers, calls })
-    }
-
-    fn call(&mut self) -> Option<PackedCall<'a>> {
-        let function = self.u32()?;
-        let file = self.option(|cursor| {
-            let length = cursor.length()?;
-            cursor.bytes(length)
-        })?;
-        Some(PackedCall { function, file, line: self.option(Cursor::u32)?, inlined: self.flag()? })
-    }
+fn call<'a>(cursor: &mut Cursor<'a>) -> Option<PackedCall<'a>> {
+    let function = cursor.u32()?;
+    let file = cursor.option(|cursor| {
+        let length = cursor.length()?;
+        cursor.bytes(length)
+    })?;
+    Some(PackedCall { function, file, line: cursor.option(Cursor::u32)?, inlined: cursor.flag()? })
 }
