@@ -1,7 +1,7 @@
 //! What `/proc` says of the threads of a process, read with few calls: there may be thousands, and each costs.
 
 use super::procfs::{Proc, parse_stat, parse_status};
-use super::waits::{parse_system_call, parse_wait_channel};
+use super::waits::{Asleep, parse_system_call, parse_wait_channel};
 use crate::sys;
 use nix::fcntl::{OFlag, openat};
 use nix::sys::stat::Mode;
@@ -10,6 +10,7 @@ use pyst_snapshot::{Address, Bytes, Tid};
 use std::cell::RefCell;
 use std::fs::File;
 use std::io::Write;
+use std::ops::Range;
 use std::os::fd::AsFd;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicUsize, Ordering};
@@ -34,7 +35,7 @@ pub(crate) struct Tasks {
 pub(crate) struct Sight {
     tasks: Tasks,
     work: Arc<Work>,
-    helper: Option<JoinHandle<Vec<(usize, Seen)>>>,
+    helper: Option<JoinHandle<Glimpses>>,
     seen: Option<Vec<Seen>>,
 }
 
@@ -45,6 +46,30 @@ struct Work {
     /// How many of them somebody looks at already, or has.
     begun: AtomicUsize,
 }
+
+/// What one thread of this process has seen of the target's. It is on the heap in two pieces only: threads that ask for memory
+/// at the same time wait for each other, and to be woken takes longer than to look at a thread.
+#[derive(Default)]
+struct Glimpses {
+    of_threads: Vec<Glimpse>,
+    /// Names of threads and of wait channels.
+    text: Vec<u8>,
+}
+
+/// What is seen of one.
+struct Glimpse {
+    /// Its place among the threads to look at.
+    index: usize,
+    tid: Tid,
+    namespace_tid: Option<u32>,
+    state: u8,
+    name: Range<usize>,
+    wait_channel: Option<Range<usize>>,
+    asleep: Option<Asleep>,
+}
+
+/// How much text there is of a thread, about.
+const TEXT: usize = 48;
 
 /// What is seen of a thread that runs.
 pub(crate) struct Seen {
@@ -75,36 +100,47 @@ impl Tasks {
 
     /// The thread with its name and state; `None` when it has just exited.
     pub(crate) fn thread(&self, tid: u32) -> Option<Thread> {
-        let (stat, name) = self.read(tid, "stat", |text| Some((parse_stat(text)?, name(text)?.to_vec())))?;
+        let mut name = Vec::new();
+        let (state, namespace_tid) = self.describe(tid, &mut name)?;
+        let (tid, name) = (Tid(tid), Some(Bytes(name)));
+        Some(Thread { tid, state: Some(state), namespace_tid, name, ..Thread::default() })
+    }
+
+    /// Its state and its id in its own namespace; `text` gets its name.
+    fn describe(&self, tid: u32, text: &mut Vec<u8>) -> Option<(u8, Option<u32>)> {
+        let state = self.read(tid, "stat", |stat| {
+            text.extend_from_slice(name(stat)?);
+            parse_stat(stat).map(|stat| stat.state)
+        })?;
         let namespace_tid = match self.same_ids {
             true => Some(tid),
             false => self.read(tid, "status", |text| Some(parse_status(text)))?.namespace_pids.last().copied(),
         };
-        Some(Thread {
-            tid: Tid(tid),
-            state: Some(stat.state),
-            namespace_tid,
-            name: Some(Bytes(name)),
-            ..Thread::default()
-        })
+        Some((state, namespace_tid))
     }
 
     /// The thread, and what it waits for.
-    pub(crate) fn see(&self, tid: u32) -> Option<Seen> {
-        let thread = self.thread(tid)?;
-        let call = self.read(tid, "syscall", |text| Some(parse_system_call(text)));
-        let (system_call, place) = call.unwrap_or_default();
-        let wait_channel = self.read(tid, "wchan", parse_wait_channel);
-        Some(Seen { thread, wait: ThreadWait { tid: Tid(tid), wait_channel, system_call }, place })
+    fn glimpse(&self, index: usize, tid: u32, text: &mut Vec<u8>) -> Option<Glimpse> {
+        let start = text.len();
+        let (state, namespace_tid) = self.describe(tid, text)?;
+        let name = start..text.len();
+        let asleep = self.read(tid, "syscall", parse_system_call);
+        let wait_channel = self.read(tid, "wchan", |wchan| {
+            text.extend_from_slice(parse_wait_channel(wchan)?);
+            Some(name.end..text.len())
+        });
+        Some(Glimpse { index, tid: Tid(tid), namespace_tid, state, name, wait_channel, asleep })
     }
 
     /// Looks at threads that nobody else looks at, until there is none.
-    fn see_what_is_left(&self, work: &Work) -> Vec<(usize, Seen)> {
-        let mut seen = Vec::new();
+    fn see_what_is_left(&self, work: &Work) -> Glimpses {
+        let left = work.tids.len().saturating_sub(work.begun.load(Ordering::Relaxed));
+        let of_threads = Vec::with_capacity(left);
+        let mut seen = Glimpses { of_threads, text: Vec::with_capacity(left.saturating_mul(TEXT)) };
         loop {
             let index = work.begun.fetch_add(1, Ordering::Relaxed);
             let Some(tid) = work.tids.get(index) else { return seen };
-            seen.extend(self.see(*tid).map(|one| (index, one)));
+            seen.of_threads.extend(self.glimpse(index, *tid, &mut seen.text));
         }
     }
 
@@ -119,6 +155,21 @@ impl Tasks {
         // The kernel makes such a file whole with the first read.
         let length = nix::unistd::read(&file, &mut buffer).ok()?;
         parse(buffer.get(..length)?)
+    }
+}
+
+impl Glimpses {
+    fn into_seen(self) -> impl Iterator<Item = (usize, Seen)> {
+        let Glimpses { of_threads, text } = self;
+        of_threads.into_iter().map(move |glimpse| {
+            let Glimpse { index, tid, namespace_tid, state, name, wait_channel, asleep } = glimpse;
+            let named = |at: Range<usize>| text.get(at).map(|text| Bytes(text.to_vec()));
+            let thread = Thread { tid, state: Some(state), namespace_tid, name: named(name), ..Thread::default() };
+            let (system_call, place) =
+                (asleep.and_then(|asleep| asleep.system_call()), asleep.map(|asleep| asleep.place()));
+            let wait = ThreadWait { tid, wait_channel: wait_channel.and_then(named), system_call };
+            (index, Seen { thread, wait, place })
+        })
     }
 }
 
@@ -146,12 +197,12 @@ impl Sight {
     pub(crate) fn seen(&mut self) -> &[Seen] {
         let Sight { tasks, work, helper, seen } = self;
         seen.get_or_insert_with(|| {
-            let mut all = tasks.see_what_is_left(work);
-            all.extend(helper.take().and_then(|helper| helper.join().ok()).unwrap_or_default());
+            let own = tasks.see_what_is_left(work);
+            let others = helper.take().and_then(|helper| helper.join().ok()).unwrap_or_default();
+            let mut all: Vec<(usize, Seen)> = Vec::with_capacity(own.of_threads.len() + others.of_threads.len());
+            all.extend(own.into_seen().chain(others.into_seen()));
             all.sort_unstable_by_key(|(index, _)| *index);
-            let mut seen: Vec<Seen> = all.into_iter().map(|(_, one)| one).collect();
-            seen.shrink_to_fit();
-            seen
+            all.into_iter().map(|(_, one)| one).collect()
         })
     }
 }
@@ -189,7 +240,9 @@ mod tests {
         let tasks = Tasks::of(&this, &[std::process::id()]).unwrap();
         assert!(tasks.tids().contains(&tid) && tasks.tids().is_sorted());
         let seen = loop {
-            let seen = tasks.see(tid).unwrap();
+            let mut seen = Glimpses::default();
+            seen.of_threads.extend(tasks.glimpse(0, tid, &mut seen.text));
+            let (_, seen) = seen.into_seen().next().unwrap();
             if seen.place.is_some() {
                 break seen;
             }
@@ -201,7 +254,7 @@ mod tests {
         assert_eq!((seen.thread.tid, seen.thread.namespace_tid, seen.thread.state), (Tid(tid), Some(tid), Some(b'S')));
         drop(go);
         sleeper.unwrap().join().unwrap();
-        assert!(tasks.see(u32::MAX).is_none());
+        assert!(tasks.glimpse(0, u32::MAX, &mut Vec::new()).is_none());
     }
 
     #[test]

@@ -101,25 +101,46 @@ fn pointed_to(call: &SystemCall) -> impl Iterator<Item = Range> {
     pointers.filter_map(|pointer| Range::sized(Address(*pointer), LENGTH))
 }
 
+/// Where a thread sleeps, by `/proc/T/syscall`.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) struct Asleep {
+    /// The system call's number and its arguments; none outside of a call.
+    call: Option<(u64, [u64; 6])>,
+    sp: Address,
+    pc: Address,
+}
+
+impl Asleep {
+    /// Its stack pointer and its program counter.
+    pub(crate) fn place(&self) -> (Address, Address) {
+        (self.sp, self.pc)
+    }
+
+    /// The system call it sleeps in.
+    pub(crate) fn system_call(&self) -> Option<SystemCall> {
+        let (number, arguments) = self.call?;
+        Some(SystemCall { number, arguments: arguments.to_vec(), program_counter: self.pc })
+    }
+}
+
 /// `/proc/T/wchan`: `0` for a thread that does not sleep, and for who may not know.
-pub(crate) fn parse_wait_channel(name: &[u8]) -> Option<Bytes> {
-    (!name.is_empty() && name != b"0").then(|| Bytes(name.to_vec()))
+pub(crate) fn parse_wait_channel(name: &[u8]) -> Option<&[u8]> {
+    (!name.is_empty() && name != b"0").then_some(name)
 }
 
 /// `/proc/T/syscall`: a number, six arguments, sp and pc; `running`, or -1, sp and pc for a thread that sleeps outside of a
-/// call. The call, and where the thread sleeps: sp and pc.
-pub(crate) fn parse_system_call(text: &[u8]) -> (Option<SystemCall>, Option<(Address, Address)>) {
+/// call.
+pub(crate) fn parse_system_call(text: &[u8]) -> Option<Asleep> {
     let mut words = std::str::from_utf8(text).unwrap_or_default().split_ascii_whitespace();
     let number: Option<u64> = words.next().and_then(|word| word.parse().ok());
     let mut numbers = words.map_while(|word| u64::from_str_radix(word.strip_prefix("0x")?, 16).ok());
     let values: [Option<u64>; 9] = std::array::from_fn(|_| numbers.next());
     match (number, values) {
         (Some(number), [Some(a), Some(b), Some(c), Some(d), Some(e), Some(f), Some(sp), Some(pc), None]) => {
-            let arguments = vec![a, b, c, d, e, f];
-            (Some(SystemCall { number, arguments, program_counter: Address(pc) }), Some((Address(sp), Address(pc))))
+            Some(Asleep { call: Some((number, [a, b, c, d, e, f])), sp: Address(sp), pc: Address(pc) })
         }
-        (None, [Some(sp), Some(pc), None, ..]) => (None, Some((Address(sp), Address(pc)))),
-        _ => (None, None),
+        (None, [Some(sp), Some(pc), None, ..]) => Some(Asleep { call: None, sp: Address(sp), pc: Address(pc) }),
+        _ => None,
     }
 }
 
@@ -168,17 +189,17 @@ mod tests {
 
     #[test]
     fn a_line_of_proc_is_a_system_call_or_none() {
-        let (call, place) =
-            parse_system_call(b"0 0x3 0x7ffd0010 0x400 0x0 0x0 0xffffffffffffffff 0x7ffd0000 0x7f0012\n");
-        let call = call.unwrap();
-        assert_eq!(place, Some((Address(0x7ffd_0000), Address(0x7f_0012))));
+        let asleep = parse_system_call(b"0 0x3 0x7ffd0010 0x400 0x0 0x0 0xffffffffffffffff 0x7ffd0000 0x7f0012\n");
+        let asleep = asleep.unwrap();
+        let call = asleep.system_call().unwrap();
+        assert_eq!(asleep.place(), (Address(0x7ffd_0000), Address(0x7f_0012)));
         assert_eq!((call.number, call.arguments), (0, vec![3, 0x7ffd_0010, 0x400, 0, 0, u64::MAX]));
         assert_eq!(call.program_counter, Address(0x7f_0012));
         for text in [&b"running\n"[..], b"", b"0 0x3\n", b"0 0x3 0x4 0x5 0x6 0x7 0x8\n", b"0 3 4 5 6 7 8\n", b"\xff"] {
-            assert_eq!(parse_system_call(text), (None, None));
+            assert_eq!(parse_system_call(text), None);
         }
-        let place = Some((Address(0x7ffd_0000), Address(0x7f_0012)));
-        assert_eq!(parse_system_call(b"-1 0x7ffd0000 0x7f0012\n"), (None, place));
+        let outside = parse_system_call(b"-1 0x7ffd0000 0x7f0012\n").unwrap();
+        assert_eq!((outside.system_call(), outside.place()), (None, (Address(0x7ffd_0000), Address(0x7f_0012))));
     }
 
     #[test]
