@@ -27,10 +27,10 @@ const TOUCHED_AT_ONCE: usize = 64 << 10;
 #[derive(Default)]
 pub(crate) struct PageCache {
     places: HashMap<u64, Place>,
-    /// What was added later of pages that are packed: where it lies, and the bits of its grains.
-    later: HashMap<u64, (usize, u64)>,
     whole: Room,
     packed: Room,
+    /// Parts that have just been read.
+    incoming: Vec<u8>,
 }
 
 /// A mapping that is made when it is needed, of which the first bytes are used.
@@ -71,7 +71,6 @@ impl PageCache {
             return true;
         }
         self.places.clear();
-        self.later.clear();
         (self.whole.used, self.packed.used) = (0, 0);
         false
     }
@@ -86,12 +85,12 @@ impl PageCache {
         matches!(self.places.get(&page), Some(Place::Whole(..) | Place::Packed(..)))
     }
 
-    /// What of a part is not known and can be added: of each page there may be parts of two times.
+    /// What of a part is not known and can be added.
     pub(crate) fn unknown_of(&self, part: Part) -> Option<Part> {
         let known = match self.places.get(&part.page) {
             None => 0,
-            Some(Place::Packed(_, grains)) if !self.later.contains_key(&part.page) => *grains,
-            Some(_) => return None,
+            Some(Place::Packed(_, grains)) => *grains,
+            Some(Place::Whole(..) | Place::Unreadable) => return None,
         };
         let grains = part.grains & !known;
         (grains != 0).then_some(Part { grains, ..part })
@@ -108,15 +107,11 @@ impl PageCache {
                 *read |= wanted;
                 self.whole.get(*at + offset, buffer.len())
             }
+            Some(Place::Packed(_, grains)) if wanted & !*grains != 0 => return Known::Nothing,
             Some(Place::Packed(at, grains)) => {
-                let later = || self.later.get(&page_of(address)).map(|(at, grains)| (*at, *grains));
-                let holds = |(_, grains): &(usize, u64)| wanted & !grains == 0;
-                let Some((at, grains)) = Some((*at, *grains)).filter(holds).or_else(|| later().filter(holds)) else {
-                    return Known::Nothing;
-                };
                 // All that is wanted is there, so that it is in one piece.
-                let before = (grains & (wanted & wanted.wrapping_neg()).wrapping_sub(1)).count_ones() as usize;
-                self.packed.get(at + before * GRAIN + offset % GRAIN, buffer.len())
+                let before = (*grains & (wanted & wanted.wrapping_neg()).wrapping_sub(1)).count_ones() as usize;
+                self.packed.get(*at + before * GRAIN + offset % GRAIN, buffer.len())
             }
         };
         let Some(bytes) = bytes else { return Known::Nothing };
@@ -131,44 +126,51 @@ impl PageCache {
         let Some(place) = self.whole.next(pages.len().saturating_mul(SIZE), ROOM * SIZE) else { return };
         let got = read(place) / SIZE;
         for (page, at) in pages.iter().take(got).zip((first..).step_by(SIZE)) {
-            let first = match self.places.get(page) {
-                Some(Place::Packed(packed, grains)) => Some((*packed, *grains)),
-                _ => None,
+            let (packed, before) = match self.places.get(page) {
+                Some(Place::Packed(packed, grains)) => (*packed, *grains),
+                _ => (0, 0),
             };
-            let mut before = 0;
-            for (packed, grains) in first.into_iter().chain(self.later.remove(page)) {
-                before |= grains;
-                for (index, grain) in bits_of(grains).enumerate() {
-                    let from = self.packed.get(packed + index * GRAIN, GRAIN);
-                    let to = self.whole.get_mut(at + grain * GRAIN, GRAIN);
-                    from.zip(to).into_iter().for_each(|(from, to)| to.copy_from_slice(from));
-                }
+            for (index, grain) in bits_of(before).enumerate() {
+                let from = self.packed.get(packed + index * GRAIN, GRAIN);
+                let to = self.whole.get_mut(at + grain * GRAIN, GRAIN);
+                from.zip(to).into_iter().for_each(|(from, to)| to.copy_from_slice(from));
             }
             self.places.insert(*page, Place::Whole(at, before));
         }
         self.whole.used = first + got.min(pages.len()) * SIZE;
     }
 
-    /// Adds of pages what was [unknown](PageCache::unknown_of) of them, as `read` puts them into their places one after the
-    /// other, and says how many bytes that were: as many parts as are whole. False if there is no room.
+    /// Adds of pages what was [unknown](PageCache::unknown_of) of them, as `read` puts it into its place one after the other,
+    /// and says how many bytes that were: as many parts as are whole. False if there is no room.
     pub(crate) fn add_parts(&mut self, parts: &[Part], read: impl FnOnce(&mut [u8]) -> usize) -> bool {
-        let first = self.packed.used;
-        let wanted = parts.iter().map(Part::len).sum();
-        let Some(place) = self.packed.next(wanted, MAX_PACKED) else { return false };
-        let end = first + read(place).min(wanted);
-        let mut at = first;
-        for part in parts {
-            if at + part.len() > end {
-                break;
-            }
-            match self.places.get(&part.page) {
-                None => _ = self.places.insert(part.page, Place::Packed(at, part.grains)),
-                Some(_) => _ = self.later.insert(part.page, (at, part.grains)),
-            }
-            at += part.len();
+        let mut bytes = std::mem::take(&mut self.incoming);
+        bytes.resize(parts.iter().map(Part::len).sum(), 0);
+        let got = read(&mut bytes);
+        let mut rest = bytes.get(..got).unwrap_or(&bytes);
+        let has_room = parts.iter().map_while(|part| Some((part, rest.split_off(..part.len())?)));
+        let has_room = has_room.fold(true, |has_room, (part, new)| has_room && self.add_part(*part, new).is_some());
+        self.incoming = bytes;
+        has_room
+    }
+
+    /// Packs a part together with what is packed of its page: where that lay is lost room, a little of a page.
+    fn add_part(&mut self, part: Part, new: &[u8]) -> Option<()> {
+        let (old, known) = match self.places.get(&part.page) {
+            None => (0, 0),
+            Some(Place::Packed(at, grains)) => (*at, *grains),
+            Some(Place::Whole(..) | Place::Unreadable) => return Some(()),
+        };
+        let grains = known | part.grains;
+        let (at, length) = (self.packed.used, grains.count_ones() as usize * GRAIN);
+        let (before, place) = self.packed.before_and_next(length, MAX_PACKED)?;
+        let mut old = before.get(old..)?.chunks_exact(GRAIN);
+        let mut new = new.chunks_exact(GRAIN);
+        for (grain, to) in bits_of(grains).zip(place.chunks_exact_mut(GRAIN)) {
+            let from = if known & (1 << grain) != 0 { old.next() } else { new.next() };
+            to.copy_from_slice(from?);
         }
-        self.packed.used = at;
-        true
+        self.places.insert(part.page, Place::Packed(at, grains));
+        Some(())
     }
 
     /// Says that of what was read nothing in `range` is wanted any more.
@@ -219,6 +221,11 @@ impl Room {
 
     /// The next so many bytes of at most `size`, from now on used.
     fn next(&mut self, length: usize, size: usize) -> Option<&mut [u8]> {
+        self.before_and_next(length, size).map(|(_, next)| next)
+    }
+
+    /// The same with those that were used before.
+    fn before_and_next(&mut self, length: usize, size: usize) -> Option<(&[u8], &mut [u8])> {
         if self.mapping.is_none() {
             self.mapping = MmapMut::map_anon(size).ok();
         }
@@ -233,7 +240,8 @@ impl Room {
             self.touched += more;
         }
         self.used = end;
-        mapping.get_mut(at..end)
+        let (before, next) = mapping.get_mut(..end)?.split_at_mut_checked(at)?;
+        Some((before, next))
     }
 }
 
@@ -338,12 +346,17 @@ mod tests {
         }));
         assert_eq!(read(&mut cache, 0x1108, 0x70), as_of(0x1108, 0x70, 2));
         assert_eq!(read(&mut cache, 0x1081, 0x7f), as_of(0x1081, 0x7f, 1));
-        assert_eq!(read(&mut cache, 0x10f8, 16), Err(Known::Nothing), "not in one piece");
-        assert_eq!(
-            cache.unknown_of(part(0x1000, 0x1800, 0x1880)),
-            None,
-            "parts of two times are all there is room for"
-        );
+        assert_eq!(read(&mut cache, 0x10f8, 8), as_of(0x10f8, 8, 1));
+        // And more.
+        let last = cache.unknown_of(part(0x1000, 0x1100, 0x1240)).unwrap();
+        assert_eq!(last, part(0x1000, 0x1180, 0x1240));
+        assert!(cache.add_parts(&[last], |place| {
+            place.iter_mut().zip(0x1180..).for_each(|(place, address)| *place = byte(address, 3));
+            place.len()
+        }));
+        assert_eq!(read(&mut cache, 0x1100, 0x80), as_of(0x1100, 0x80, 2));
+        assert_eq!(read(&mut cache, 0x1180, 0xc0), as_of(0x1180, 0xc0, 3));
+        assert_eq!(read(&mut cache, 0x1240, 8), Err(Known::Nothing));
         add(&mut cache, &[0x1000], 3);
         assert_eq!(read(&mut cache, 0x1081, 0x7f), as_of(0x1081, 0x7f, 1));
         assert_eq!(read(&mut cache, 0x1100, 0x80), as_of(0x1100, 0x80, 2));
