@@ -86,6 +86,10 @@ impl<M: Memory> Memory for Recorder<M> {
     fn expect_only(&self, ranges: RangeSet) {
         self.inner.expect_only(ranges);
     }
+
+    fn reads_ahead(&self) -> bool {
+        self.inner.reads_ahead()
+    }
 }
 
 #[cfg(test)]

@@ -49,6 +49,11 @@ pub trait Memory {
         self.expect(ranges);
     }
 
+    /// Whether it makes anything of what is expected of it: where not, nobody need find that out.
+    fn reads_ahead(&self) -> bool {
+        false
+    }
+
     /// Says that nothing below `address` is read any more, so that what holds bytes may let go of those.
     fn forget_below(&self, _address: Address) {}
 }
@@ -68,6 +73,10 @@ impl<M: Memory + ?Sized> Memory for &M {
 
     fn expect_only(&self, ranges: RangeSet) {
         (**self).expect_only(ranges);
+    }
+
+    fn reads_ahead(&self) -> bool {
+        (**self).reads_ahead()
     }
 
     fn forget_below(&self, address: Address) {

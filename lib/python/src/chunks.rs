@@ -59,16 +59,6 @@ impl<'a> Chunks<'a> {
         Some(Range { start, end }).filter(|range| range.start <= range.end && range.len() <= LARGEST)
     }
 
-    /// Where in the newest chunk of that thread the first frame lies, which has `size` bytes at least, if there is one.
-    pub(crate) fn first_frame(&self, thread: &[u8], size: u64) -> Option<Address> {
-        let newest = self.newest(thread)?;
-        // `push_chunk` (CPython's Python/pystate.c) leaves the first word of a thread's first chunk unused.
-        let previous = self.memory.read_u64(self.offsets.chunk_previous.of(newest.start)?).ok()?;
-        let unused = if previous == 0 { 8 } else { 0 };
-        let first = newest.start.checked_add(self.offsets.chunk_data.get()?.checked_add(unused)?)?;
-        (first.checked_add(size)? <= newest.end).then_some(first)
-    }
-
     /// Whether `address` is where frames have been and are no more.
     pub(crate) fn is_free(&self, address: Address) -> bool {
         self.free.contains(address)

@@ -5,9 +5,10 @@ use crate::chunks::Chunks;
 use crate::code::{CodeError, Codes};
 use crate::layout::{Layout, Offsets, Runs};
 use pyst_memory::{Memory, MemoryExt, ReadError};
+use pyst_snapshot::Address;
 use pyst_snapshot::payload::{AnchorKind, FrameChainEnd, FrameOwner, PythonFrame, PythonRun};
-use pyst_snapshot::{Address, Range};
 
+pub(crate) mod ahead;
 mod objects;
 mod thrown;
 
@@ -76,32 +77,6 @@ impl<'a> Frames<'a> {
             frame_words: 0,
             left: FRAMES_IN_ALL,
         }
-    }
-
-    /// Where the frames of the thread whose state has these bytes are most likely to be.
-    pub(crate) fn expected(&self, thread: &[u8]) -> impl Iterator<Item = Range> {
-        let offsets = &self.layout.offsets;
-        let frame = offsets.frame_locals.get().unwrap_or(0);
-        let cframe = || {
-            // The frame that the loop was entered with lies right behind it on the C stack.
-            Range::sized(offsets.thread_cframe.address(thread)?, offsets.cframe_size.get()?.checked_add(BEYOND_CFRAME)?)
-        };
-        let frames = [offsets.thread_current_frame, offsets.thread_frame];
-        let frames = frames.map(|field| Range::sized(field.address(thread)?, frame.min(WORDS_OF_A_FRAME)));
-        frames.into_iter().flatten().chain(cframe()).chain(self.chunks.newest(thread))
-    }
-
-    /// Where the frame on the C stack most likely is that the outermost frame in the newest chunk of that thread was called by:
-    /// of versions without a `_PyCFrame` beside it nothing else tells before the walk.
-    pub(crate) fn expected_entry(&self, thread: &[u8]) -> Option<Range> {
-        let offsets = &self.layout.offsets;
-        if offsets.thread_cframe.get().is_some() {
-            return None;
-        }
-        let size = offsets.frame_locals.get()?.min(WORDS_OF_A_FRAME);
-        let outermost = self.chunks.first_frame(thread, size)?;
-        let entry = self.memory.read_u64(offsets.frame_previous.of(outermost)?).ok()?;
-        Range::sized(Address(entry), size)
     }
 
     /// The frames of the thread whose state lies at `address` and has these bytes.

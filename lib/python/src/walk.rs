@@ -8,7 +8,7 @@ pub(crate) use look::{active_threads, look, read_state, runtime_head};
 
 use crate::chain::{Chain, Cycles};
 use crate::doubts::doubts;
-use crate::frames::Frames;
+use crate::frames::{Frames, ahead};
 use crate::layout::{self, Field, Layout, Runs};
 use crate::locks::{Locks, OwnWord, Runtime};
 use crate::naming::{self, Names, Naming};
@@ -253,8 +253,10 @@ impl Walk<'_> {
                 }
             };
             met.retain(|(state, _)| self.only.is_none_or(|only| only.contains(state)));
-            self.memory.expect_only(met.iter().flat_map(|(_, bytes)| self.frames.expected(bytes)).collect());
-            self.memory.expect_only(met.iter().filter_map(|(_, bytes)| self.frames.expected_entry(bytes)).collect());
+            if self.memory.reads_ahead() {
+                let threads: Vec<&[u8]> = met.iter().map(|(_, bytes)| bytes.as_slice()).collect();
+                ahead::expect(self.layout, &threads, self.memory);
+            }
             for (state, bytes) in met {
                 self.state(interpreter, state, &bytes);
             }

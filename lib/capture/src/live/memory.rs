@@ -252,6 +252,10 @@ impl Memory for LiveMemory {
     fn expect_only(&self, mut ranges: RangeSet) {
         self.prefetch_parts(ranges.merged());
     }
+
+    fn reads_ahead(&self) -> bool {
+        true
+    }
 }
 
 /// What of a memory comes in no time.
