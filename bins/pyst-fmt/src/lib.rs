@@ -5,9 +5,9 @@ mod args;
 pub use args::{Args, Color, Format};
 
 use anyhow::Context;
-use pyst_cli::{Exit, Outcome, Output, OutputArgs, is_one_of_several, process_of_several, say, snapshots};
+use pyst_cli::{Exit, Outcome, Output, OutputArgs, say, snapshots};
 use pyst_report::json::{self, Layout};
-use pyst_report::{Assembly, Sections, schema, text};
+use pyst_report::{Assembly, Incoming, schema, text};
 use std::env;
 use std::ffi::OsStr;
 use std::io::{IsTerminal, Write, stdout};
@@ -26,13 +26,12 @@ pub fn run(args: &Args) -> anyhow::Result<Exit> {
     let input = args.input.open()?;
     let mut out = args.output.open()?;
     let mut outcome = Outcome::default();
-    let mut snapshots = snapshots(input).peekable();
+    let mut snapshots = snapshots::<Incoming>(input).peekable();
     let mut index = 0;
-    while let Some(snapshot) = snapshots.next() {
+    while let Some(sections) = snapshots.next() {
         // Where it says itself that others follow, those may not have been taken yet.
-        let several = index > 0 || is_one_of_several(&snapshot) || snapshots.peek().is_some();
-        let process = process_of_several(&snapshot);
-        let sections = Sections::of_snapshot(snapshot);
+        let several = index > 0 || sections.is_one_of_several() || snapshots.peek().is_some();
+        let process = sections.process_of_several();
         let report = Assembly::of_sections(&sections);
         let diagnostics = report.head().wire_diagnostics();
         outcome.add(diagnostics.iter().map(|(_, diagnostic)| diagnostic));

@@ -32,7 +32,7 @@ pub use output::{Output, OutputArgs, OutputError, SnapshotOutputArgs, is_broken_
 pub use progress::Progress;
 pub use search::SearchArgs;
 pub use snapshots::snapshots;
-pub use speech::{diagnostics_of, is_one_of_several, process_of_several, say, speaks_here};
+pub use speech::{diagnostics_of, process_of_several, say, speaks_here};
 pub use stage::{Added, StageInput, Task, run_stage};
 pub use usage::UsageError;
 

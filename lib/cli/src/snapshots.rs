@@ -1,34 +1,36 @@
 //! The snapshots of a stream, whatever the stream is: what is none becomes one that says why.
 
 use pyst_snapshot::payload::{Diagnostic, Diagnostics, Severity, Stage};
-use pyst_snapshot::{Snapshot, StreamError, StreamReader};
+use pyst_snapshot::{Gather, Parts, RawSection, StreamError};
 use std::io::Read;
 
 /// The snapshots of a stream. What is no snapshot, or a stream without any, becomes one that holds a diagnostic saying so.
-pub fn snapshots(input: impl Read) -> impl Iterator<Item = Snapshot> {
-    let mut reader = StreamReader::new(input);
+pub fn snapshots<G: Gather>(input: impl Read) -> impl Iterator<Item = G::Whole> {
+    let mut parts = Parts::new(input);
     let mut ended = false;
     std::iter::from_fn(move || {
         if ended {
             return None;
         }
-        match reader.next() {
+        match parts.next_snapshot::<G>() {
             Some(Ok(snapshot)) => Some(snapshot),
-            Some(Err(error)) => Some(only(of_stream_error(&error))),
+            Some(Err(error)) => Some(only::<G>(of_stream_error(&error))),
             None => {
                 ended = true;
-                reader.was_empty().then(|| only(empty_input()))
+                parts.was_empty().then(|| only::<G>(empty_input()))
             }
         }
     })
 }
 
 /// A snapshot that holds nothing but the reason why.
-fn only(reason: Diagnostic) -> Snapshot {
-    let mut snapshot = Snapshot::default();
+fn only<G: Gather>(reason: Diagnostic) -> G::Whole {
+    let mut gathered = G::default();
     // A single diagnostic fits any section.
-    let _ = snapshot.append(&Diagnostics { stage: Stage::STREAM, items: vec![reason] });
-    snapshot
+    if let Ok(section) = RawSection::of(&Diagnostics { stage: Stage::STREAM, items: vec![reason] }) {
+        gathered.add(section);
+    }
+    gathered.end()
 }
 
 pub(crate) fn empty_input() -> Diagnostic {

@@ -44,12 +44,6 @@ pub(crate) fn diagnostics_in(section: Result<Diagnostics, PayloadError>) -> Vec<
     }
 }
 
-/// Whether others go with a snapshot in its stream, by what it says itself.
-#[must_use]
-pub fn is_one_of_several(snapshot: &Snapshot) -> bool {
-    matches!(snapshot.get::<Capture>(), Ok(Some(capture)) if capture.is_one_of_several())
-}
-
 /// The process that a snapshot is of, where it is one of several.
 #[must_use]
 pub fn process_of_several(snapshot: &Snapshot) -> Option<u32> {

@@ -30,4 +30,4 @@ pub mod words;
 
 pub use assemble::Assembly;
 pub use model::Report;
-pub use sections::Sections;
+pub use sections::{Incoming, Sections};

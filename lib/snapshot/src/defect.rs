@@ -1,6 +1,7 @@
 //! What can be wrong with the bytes of a snapshot.
 
 use crate::format::SectionKind;
+use crate::payload::{Diagnostic, Severity};
 
 /// Something wrong with the bytes of a snapshot, the rest of which can still be used.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
@@ -44,5 +45,17 @@ impl Defect {
     #[must_use]
     pub fn is_fatal(&self) -> bool {
         matches!(self, Defect::UnknownCritical { .. })
+    }
+
+    /// What to say of it, where the rest of the snapshot is `usable`.
+    #[must_use]
+    pub fn diagnostic(&self, usable: bool) -> Diagnostic {
+        let code = match self {
+            Defect::CutOff { .. } => "cut-off",
+            Defect::Damaged { .. } | Defect::Unreadable { .. } => "damaged",
+            Defect::UnknownCritical { .. } => "unknown-critical-section",
+        };
+        let severity = if usable && !self.is_fatal() { Severity::LOSS } else { Severity::FAILURE };
+        Diagnostic::new(severity, code, self.to_string())
     }
 }

@@ -31,7 +31,7 @@ pub use defect::Defect;
 pub use format::{FORMAT_VERSION, MAGIC, MAX_SECTION, SectionFlags, SectionKind};
 pub use parts::{Part, Parts};
 pub use payload::{Payload, PayloadError};
-pub use reader::{StreamError, StreamReader};
+pub use reader::{Gather, StreamError, StreamReader};
 pub use safe::{Safe, first_unsafe, is_unsafe};
 pub use snapshot::{RawSection, Snapshot};
 pub use text::{Bytes, Text};

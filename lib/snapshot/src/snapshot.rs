@@ -2,7 +2,7 @@
 
 use crate::defect::Defect;
 use crate::format::{SectionFlags, SectionKind};
-use crate::payload::{Diagnostic, Payload, PayloadError, Severity};
+use crate::payload::{Diagnostic, Payload, PayloadError};
 use crate::wire::WireError;
 
 /// A section as it is on the wire, known or not.
@@ -68,16 +68,7 @@ impl Snapshot {
     #[must_use]
     pub fn defect_diagnostics(&self) -> Vec<Diagnostic> {
         let usable = self.raw(SectionKind::THREADS).next().is_some();
-        let of_defect = |defect: &Defect| {
-            let code = match defect {
-                Defect::CutOff { .. } => "cut-off",
-                Defect::Damaged { .. } | Defect::Unreadable { .. } => "damaged",
-                Defect::UnknownCritical { .. } => "unknown-critical-section",
-            };
-            let severity = if usable && !defect.is_fatal() { Severity::LOSS } else { Severity::FAILURE };
-            Diagnostic::new(severity, code, defect.to_string())
-        };
-        self.defects.iter().map(of_defect).collect()
+        self.defects.iter().map(|defect| defect.diagnostic(usable)).collect()
     }
 
     /// Appends `payload` as a section.

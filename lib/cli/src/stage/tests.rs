@@ -67,7 +67,7 @@ fn work(snapshot: &Snapshot) -> Added {
 /// A stage as simple as can be: every snapshot is read whole, worked on, and written whole.
 fn one_after_the_other(input: &[u8]) -> (Vec<u8>, Exit) {
     let (mut out, mut outcome) = (Vec::new(), Outcome::default());
-    for mut snapshot in crate::snapshots(input) {
+    for mut snapshot in crate::snapshots::<Snapshot>(input) {
         let own =
             |section: &RawSection| Diagnostics::decode(1, &section.payload).is_ok_and(|own| own.stage == Stage::PY);
         snapshot.sections.retain(|section| section.kind != SectionKind::DIAGNOSTICS || !own(section));
