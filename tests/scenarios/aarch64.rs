@@ -244,8 +244,9 @@ fn code(program: &Program) -> Vec<(u64, u64)> {
 fn check_report(report: &Report, program: &Program, case: &Case, oracle: Option<&Path>) -> Result<()> {
     ensure!(report.json["snapshot"]["arch"] == "aarch64", "{}", report.json["snapshot"]);
     let threads = report.threads();
-    // Threads come in the order of their ids, and the one that the signal went to, whichever that was, before all.
-    let main = threads.iter().min_by_key(|thread| thread.tid()).context("no thread")?;
+    // The one that the signal went to, whichever that was, comes before all.
+    let pid = &report.json["process"]["pid"];
+    let main = threads.iter().find(|thread| thread.json["tid"] == *pid).context("no main thread")?;
     contains_functions(main, case.functions)?;
     ensure!(main.json["stack_end"] == case.end, "it ends with {}: {:?}", main.json["stack_end"], shown(main));
     only_true_frames(main, &program.return_addresses()?, case.end == "complete")?;

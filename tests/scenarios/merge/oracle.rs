@@ -22,7 +22,9 @@ pub(super) fn check_threads(
     oracle: &BTreeMap<u32, Vec<GdbFrame>>,
     is_lossy: bool,
 ) -> Result<usize> {
-    let known: Vec<u32> = report.threads().iter().filter_map(Thread::tid).collect();
+    let mut known: Vec<u32> = report.threads().iter().filter_map(Thread::tid).collect();
+    // The main thread comes first in a report, and has the highest id where those of the others begin anew at the lowest.
+    known.sort_unstable();
     ensure!(known == oracle.keys().copied().collect::<Vec<_>>(), "threads {known:?}, gdb has {:?}", oracle.keys());
     let mut unplaced = 0;
     for (tid, gdb) in oracle {
