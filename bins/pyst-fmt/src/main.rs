@@ -5,5 +5,5 @@ use pyst_fmt::{Args, run};
 use std::process::ExitCode;
 
 fn main() -> ExitCode {
-    pyst_cli::run_main("pyst-fmt", run(&Args::parse()))
+    pyst_cli::run_main("pyst-fmt", || run(&Args::parse()))
 }

@@ -5,5 +5,5 @@ use pyst_grab::{Args, run};
 use std::process::ExitCode;
 
 fn main() -> ExitCode {
-    pyst_cli::run_main("pyst-grab", run(&Args::parse()))
+    pyst_cli::run_main("pyst-grab", || run(&Args::parse()))
 }

@@ -5,5 +5,5 @@ use pyst_py::{Args, run};
 use std::process::ExitCode;
 
 fn main() -> ExitCode {
-    pyst_cli::run_main("pyst-py", run(&Args::parse()))
+    pyst_cli::run_main("pyst-py", || run(&Args::parse()))
 }

@@ -5,5 +5,5 @@ use pyst_unwind::{Args, run};
 use std::process::ExitCode;
 
 fn main() -> ExitCode {
-    pyst_cli::run_main("pyst-unwind", run(&Args::parse()))
+    pyst_cli::run_main("pyst-unwind", || run(&Args::parse()))
 }

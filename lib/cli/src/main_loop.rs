@@ -2,14 +2,16 @@
 
 use crate::exit::Exit;
 use crate::input::InputError;
+use crate::memory;
 use crate::output::{OutputError, is_broken_pipe};
 use crate::usage::UsageError;
 use std::io::{Write, stderr};
 use std::process::ExitCode;
 
 /// Turns the result of a tool's `run` into an exit status, and prints the error that ended it, if any.
-pub fn run_main(tool: &str, result: anyhow::Result<Exit>) -> ExitCode {
-    match result {
+pub fn run_main(tool: &str, run: impl FnOnce() -> anyhow::Result<Exit>) -> ExitCode {
+    memory::grow_by_large_steps();
+    match run() {
         Ok(exit) => exit.into(),
         Err(error) if is_broken_pipe(&error) => Exit::Complete.into(),
         Err(error) => {

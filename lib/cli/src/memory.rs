@@ -1,10 +1,21 @@
-//! What a tool does that gets no more memory: it says so in one line and fails, where Rust would have it abort, with a core
-//! that holds what it has of its target.
+//! The memory of a tool. One that gets no more says so in one line and fails, where Rust would have it abort, with a core that
+//! holds what it has of its target.
 
 use nix::libc;
 use std::alloc::{GlobalAlloc, Layout, System};
 use std::fs::File;
 use std::io::Read;
+
+/// Has the heap grow by a MiB at once, and keep as much when it shrinks. glibc asks the kernel for 128 KiB at a time otherwise,
+/// and gives them back as often: a snapshot of hundreds of threads is a few MiB. What is not written to takes no memory.
+pub(crate) fn grow_by_large_steps() {
+    #[cfg(target_env = "gnu")]
+    {
+        #[expect(unsafe_code, reason = "there is no safe wrapper")]
+        // SAFETY: takes numbers only, and the heap there is stays in use.
+        let _ = unsafe { libc::mallopt(libc::M_TOP_PAD, 1 << 20) };
+    }
+}
 
 #[global_allocator]
 static MEMORY: OrFail = OrFail;
