@@ -8,9 +8,11 @@ use pyst_memory::{Memory, MemoryExt, ReadError};
 use pyst_snapshot::Address;
 use pyst_snapshot::payload::{AnchorKind, FrameChainEnd, FrameOwner, PythonFrame, PythonRun};
 
-pub(crate) mod ahead;
+mod ahead;
 mod objects;
 mod thrown;
+
+pub(crate) use ahead::Ahead;
 
 /// How many frames one thread may have. Python's own limit is 1,000; people raise it to a few hundred thousand.
 const FRAMES_OF_A_THREAD: usize = 1_000_000;

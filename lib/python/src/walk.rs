@@ -8,7 +8,7 @@ pub(crate) use look::{active_threads, look, read_state, runtime_head};
 
 use crate::chain::{Chain, Cycles};
 use crate::doubts::doubts;
-use crate::frames::{Frames, ahead};
+use crate::frames::{Ahead, Frames};
 use crate::layout::{self, Field, Layout, Runs};
 use crate::locks::{Locks, OwnWord, Runtime};
 use crate::naming::{self, Names, Naming};
@@ -84,6 +84,7 @@ pub(crate) fn walk_by(
         memory,
         threads: ThreadIndex::new(threads),
         frames: Frames::new(layout, memory),
+        ahead: Ahead::new(layout, memory),
         locks: Vec::new(),
         active_threads,
         only,
@@ -115,6 +116,7 @@ struct Walk<'a> {
     memory: &'a dyn Memory,
     threads: ThreadIndex<'a>,
     frames: Frames<'a>,
+    ahead: Ahead<'a>,
     /// Of each interpreter.
     locks: Vec<Locks>,
     /// Where interpreters keep their threads.
@@ -253,10 +255,7 @@ impl Walk<'_> {
                 }
             };
             met.retain(|(state, _)| self.only.is_none_or(|only| only.contains(state)));
-            if self.memory.reads_ahead() {
-                let threads: Vec<&[u8]> = met.iter().map(|(_, bytes)| bytes.as_slice()).collect();
-                ahead::expect(self.layout, &threads, self.memory);
-            }
+            self.ahead.expect(met.iter().map(|(_, bytes)| bytes.as_slice()));
             for (state, bytes) in met {
                 self.state(interpreter, state, &bytes);
             }

@@ -13,35 +13,43 @@ const ENTRIES: usize = 4;
 /// How many frames between two of them are gone through.
 const FRAMES: usize = 1000;
 
-/// Says what of the frames of the threads whose states have these bytes will be read: first what the states lead to, then,
-/// a few times, the frames on the C stack that these lead to. Every call from C code has one; that of `Thread.run` is the
-/// second of a thread of 3.14.
-pub(crate) fn expect(layout: &Layout, threads: &[&[u8]], memory: &dyn Memory) {
-    let mut ahead = Ahead { layout, memory, chunks: Chunks::new(&layout.offsets, memory) };
-    memory.expect_only(threads.iter().flat_map(|thread| ahead.of_state(thread)).collect());
-    let mut followed: Vec<(&[u8], Option<Address>)> = threads.iter().map(|thread| (*thread, None)).collect();
-    for _ in 0..ENTRIES {
-        let mut entries = RangeSet::new();
-        followed.retain_mut(|(thread, entry)| {
-            let next = ahead.entry(thread, *entry);
-            next.into_iter().for_each(|range| entries.insert(range));
-            *entry = next.map(|range| range.start);
-            next.is_some()
-        });
-        if followed.is_empty() {
-            return;
-        }
-        memory.expect_only(entries);
-    }
-}
-
-struct Ahead<'a> {
+/// What looks ahead of a walk.
+pub(crate) struct Ahead<'a> {
     layout: &'a Layout,
     memory: &'a dyn Memory,
+    /// Apart from those of the walk: how much of them is read in all is bounded.
     chunks: Chunks<'a>,
 }
 
-impl Ahead<'_> {
+impl<'a> Ahead<'a> {
+    pub(crate) fn new(layout: &'a Layout, memory: &'a dyn Memory) -> Ahead<'a> {
+        Ahead { layout, memory, chunks: Chunks::new(&layout.offsets, memory) }
+    }
+
+    /// Says what of the frames of the threads whose states have these bytes will be read: first what the states lead to, then,
+    /// a few times, the frames on the C stack that these lead to. Every call from C code has one; that of `Thread.run` is the
+    /// second of a thread of 3.14.
+    pub(crate) fn expect<'b>(&mut self, threads: impl Iterator<Item = &'b [u8]>) {
+        if !self.memory.reads_ahead() {
+            return;
+        }
+        let mut followed: Vec<(&[u8], Option<Address>)> = threads.map(|thread| (thread, None)).collect();
+        self.memory.expect_only(followed.iter().flat_map(|(thread, _)| self.of_state(thread)).collect());
+        for _ in 0..ENTRIES {
+            let mut entries = RangeSet::new();
+            followed.retain_mut(|(thread, entry)| {
+                let next = self.entry(thread, *entry);
+                next.into_iter().for_each(|range| entries.insert(range));
+                *entry = next.map(|range| range.start);
+                next.is_some()
+            });
+            if followed.is_empty() {
+                return;
+            }
+            self.memory.expect_only(entries);
+        }
+    }
+
     /// What the state of a thread leads to.
     fn of_state(&self, thread: &[u8]) -> impl Iterator<Item = Range> + use<> {
         let offsets = &self.layout.offsets;
