@@ -215,7 +215,7 @@ print(json.dumps(found))
     fn capture(&self) -> Result<Captured> {
         let options =
             Options { python_only: true, source: false, stop_limit: Duration::from_secs(10), ..Options::default() };
-        let snapshot = capture(Target::Live(self.child.pid()), &options)?.snapshot;
+        let snapshot = capture(Target::Live(self.child.pid()), &options)?.snapshot()?;
         let (python, diagnostics) = pyst_python::walk_snapshot(&snapshot);
         let python = python.with_context(|| format!("no Python: {diagnostics:?}; {}", self.complaint()))?;
         Ok(Captured { snapshot, python, diagnostics })

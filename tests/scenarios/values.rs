@@ -244,7 +244,7 @@ fn variables_of(pid: u32) -> Result<Vec<Variable>> {
         stop_limit: Duration::from_secs(10),
         ..Options::default()
     };
-    let snapshot = capture(CaptureTarget::Live(pid), &options)?.snapshot;
+    let snapshot = capture(CaptureTarget::Live(pid), &options)?.snapshot()?;
     let (python, said) = pyst_python::walk_snapshot(&snapshot);
     let python = python.with_context(|| format!("{said:?}"))?;
     let (variables, _) = pyst_python::variables_of_snapshot(&snapshot, &python).context("no variables")?;

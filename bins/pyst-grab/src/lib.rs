@@ -36,20 +36,26 @@ pub fn run(args: &Args) -> anyhow::Result<Exit> {
                 break;
             }
             progress.say(|| doing(member, index, members.len(), &pace, &options));
-            let captured = member.capture(&options);
-            is_root_captured |= index == 0 && captured.is_ok();
-            let captured = captured.unwrap_or_else(|error| {
+            let failed = |error| {
                 let reason = if index == 0 { reason(error, member, &pace) } else { error.diagnostic() };
-                member.failed(reason, &options).into()
-            });
-            sink.put(&captured.snapshot)?;
+                member.failed(reason, &options).sections
+            };
+            match member.capture(&options) {
+                Ok(captured) => {
+                    is_root_captured |= index == 0;
+                    // One that fails later is of no use either, whatever came before.
+                    sink.put(captured.flat_map(|section| section.map_or_else(failed, |section| vec![section])))?;
+                }
+                Err(error) => sink.put(failed(error))?,
+            }
         }
         if !is_root_captured && (pace.begun() == 1 || root.ended_pid().is_some()) {
             break;
         }
     }
     if let Some(signal) = pace.interrupted() {
-        sink.put(&failed_snapshot(interrupted(signal, &sink), &options))?;
+        let reason = interrupted(signal, &sink);
+        sink.put(failed_snapshot(reason, &options).sections)?;
     }
     sink.finish()
 }

@@ -1,11 +1,11 @@
 //! Where snapshots go, one after the other, each as soon as it is taken; and what is said of them.
 
 use crate::args::Args;
-use crate::describe::describe;
+use crate::describe::{Described, describe};
 use anyhow::Context;
 use pyst_cli::{Exit, Outcome, Output, Progress, diagnostics_of, process_of_several, say, speaks_here};
-use pyst_snapshot::{Snapshot, write_snapshot};
-use std::io::Write;
+use pyst_snapshot::{RawSection, SnapshotWriter};
+use std::io;
 
 /// The stream that is being written.
 pub(crate) struct Sink<'a> {
@@ -25,28 +25,29 @@ impl<'a> Sink<'a> {
         Ok(Sink { args, progress, out: args.output.to.open()?, outcome: Outcome::default(), count: 0 })
     }
 
-    /// Writes a snapshot, and says what is wrong with it if nobody after this tool will.
+    /// Writes the sections of a snapshot, each as soon as it comes, and says what is wrong with it if nobody after this tool will.
     ///
     /// # Errors
     /// It cannot be written.
-    pub(crate) fn put(&mut self, snapshot: &Snapshot) -> anyhow::Result<()> {
+    pub(crate) fn put(&mut self, sections: impl IntoIterator<Item = RawSection>) -> anyhow::Result<()> {
         let Sink { args, progress, out, outcome, count } = self;
         let speaks = speaks_here(args.output.to.path());
         if !speaks {
             progress.end();
         }
-        write_snapshot(snapshot, out).and_then(|()| out.flush()).with_context(|| args.output.to.cannot_write())?;
+        let described = write(sections, out).with_context(|| args.output.to.cannot_write())?;
+        let Described { told, .. } = &described;
         *count += 1;
-        let diagnostics = diagnostics_of(snapshot);
+        let diagnostics = diagnostics_of(told);
         outcome.add(diagnostics.iter().map(|(_, diagnostic)| diagnostic));
         if args.verbose || !diagnostics.is_empty() {
             progress.pause();
         }
         if args.verbose {
-            describe(snapshot);
+            describe(&described);
         }
         if args.verbose || speaks {
-            say(&diagnostics, process_of_several(snapshot), args.verbose);
+            say(&diagnostics, process_of_several(told), args.verbose);
         }
         Ok(())
     }
@@ -69,4 +70,18 @@ impl<'a> Sink<'a> {
         }
         Ok(exit)
     }
+}
+
+/// Writes a snapshot. What is left of it is what there is to say of it.
+fn write(sections: impl IntoIterator<Item = RawSection>, out: &mut Output) -> io::Result<Described> {
+    let mut described = Described::default();
+    let mut writer = SnapshotWriter::begin(out)?;
+    for section in sections {
+        writer.write(&section)?;
+        // The next tool has work to do.
+        writer.flush()?;
+        described.note(section);
+    }
+    writer.end()?;
+    Ok(described)
 }

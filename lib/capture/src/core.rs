@@ -6,6 +6,7 @@ mod files;
 mod notes;
 mod unlisted;
 
+use crate::captured::{Captured, Steps};
 use crate::error::CaptureError;
 use crate::finish::{self, Facts};
 use crate::live::maps;
@@ -16,15 +17,16 @@ use crate::source::TargetPaths;
 use crate::{Options, nanoseconds};
 use file::{CoreFile, Segment};
 use files::CoreFiles;
+use nix::errno::Errno;
 use notes::{FileNote, Notes, SignalNote, ThreadNote};
 use pyst_snapshot::payload::{
     Arch, Blocking, Capture, CaptureSource, Diagnostic, Map, ModuleFile, Process, Severity, Signal, Stack, Thread,
     Waits,
 };
-use pyst_snapshot::{Address, Bytes, Range, Snapshot, Tid};
+use pyst_snapshot::{Address, Bytes, Range, Tid};
 use std::os::unix::ffi::OsStrExt;
-use std::path::Path;
-use std::time::UNIX_EPOCH;
+use std::path::{Path, PathBuf};
+use std::time::{Duration, UNIX_EPOCH};
 
 const AT_PHDR: u64 = 3;
 const AT_PAGESZ: u64 = 6;
@@ -32,7 +34,14 @@ const AT_ENTRY: u64 = 9;
 const AT_SYSINFO_EHDR: u64 = 33;
 
 /// Captures from a core file, with `exe` as its executable if that is given.
-pub(crate) fn capture(path: &Path, exe: Option<&Path>, options: &Options) -> Result<Snapshot, CaptureError> {
+pub(crate) fn capture(core: PathBuf, exe: Option<PathBuf>, options: &Options) -> Result<Captured, CaptureError> {
+    let options = options.clone();
+    // Nobody is stopped meanwhile, and a core may be as large as it likes.
+    let stuck = |_| CaptureError::System { what: "read the core file", source: Errno::ETIMEDOUT.into() };
+    Captured::by(Duration::MAX, stuck, move |steps| capture_here(&core, exe.as_deref(), &options, steps))
+}
+
+fn capture_here(path: &Path, exe: Option<&Path>, options: &Options, steps: &Steps) -> Result<(), CaptureError> {
     if let Some(exe) = exe {
         // A path that was given and leads nowhere is a mistake to hear of at once.
         modules::open_regular(exe).map_err(|source| CaptureError::Io {
@@ -122,7 +131,7 @@ pub(crate) fn capture(path: &Path, exe: Option<&Path>, options: &Options) -> Res
         verdicts: None,
         open_files: &|_| Vec::new(),
     };
-    finish::finish(facts, options)
+    finish::finish(facts, options, &steps.finish())
 }
 
 /// The mappings: segments, with the files that the notes name for them.

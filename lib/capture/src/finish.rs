@@ -4,6 +4,7 @@
 //! results are thrown away, what they read is kept, so that they give the same results over the snapshot.
 
 use crate::Options;
+use crate::captured::Sections;
 use crate::error::CaptureError;
 use crate::modules::{LoadedModules, WithFiles};
 use crate::registers::{RED_ZONE, stack_pointer};
@@ -16,7 +17,7 @@ use pyst_snapshot::payload::{
     Arch, Blocking, Capture, Diagnostic, Diagnostics, Map, Maps, Module, Modules, NativeStack, OpenFile, Process,
     Runtime, Severity, Stack, StackEnd, Stage, Thread, ThreadWait, Threads, Verdicts, Waits,
 };
-use pyst_snapshot::{Address, Range, Snapshot, Tid};
+use pyst_snapshot::{Address, Range, Tid};
 use std::collections::{BTreeMap, BTreeSet};
 
 /// What is kept of a stack above sp when unwinding ended early: a later version may get further.
@@ -43,8 +44,8 @@ pub(crate) struct Facts<'a> {
     pub(crate) open_files: &'a dyn Fn(&BTreeSet<i32>) -> Vec<OpenFile>,
 }
 
-/// Records what the stages ask, and puts the snapshot together.
-pub(crate) fn finish(facts: Facts<'_>, options: &Options) -> Result<Snapshot, CaptureError> {
+/// Records what the stages ask, and makes the sections of the snapshot, in the order in which they can be made.
+pub(crate) fn finish(facts: Facts<'_>, options: &Options, snapshot: &Sections<'_>) -> Result<(), CaptureError> {
     let Facts {
         capture,
         process,
@@ -96,6 +97,18 @@ pub(crate) fn finish(facts: Facts<'_>, options: &Options) -> Result<Snapshot, Ca
         mappings = unwound.mappings;
         answers = renumbered(recorded, &ids);
     }
+    let complete = diagnostics.iter().all(|diagnostic| diagnostic.severity < Severity::LOSS);
+    let capture = Capture { complete, ..capture };
+    snapshot.append(&capture)?;
+    snapshot.append(&process)?;
+    snapshot.append(&threads)?;
+    snapshot.append(&modules)?;
+    snapshot.append(&runtime)?;
+    if !options.python_only {
+        append_answers(snapshot, &answers, options)?;
+    }
+    drop(answers);
+
     let python = runtime.found.as_ref().map(|found| pyst_python::walk(found, &threads.threads, &recorder).python);
     if let Some((found, python)) = runtime.found.as_ref().zip(python.as_ref()) {
         // What they have to say, pyst-py says.
@@ -104,38 +117,20 @@ pub(crate) fn finish(facts: Facts<'_>, options: &Options) -> Result<Snapshot, Ca
             let _ = pyst_python::variables(found, python, &recorder, limit);
         }
     }
-    let source = python
-        .filter(|_| options.source)
-        .map(|python| source::read(&python, &paths, process.started_at_ns, capture.captured_at_ns));
-
+    if let Some(python) = python.filter(|_| options.source) {
+        snapshot.append(&source::read(&python, &paths, process.started_at_ns, capture.captured_at_ns))?;
+    }
     let waits = wait_for(waits, &threads, capture.arch, open_files, &recorder);
-
-    let memory = recorder.into_sections()?;
-    let maps = Maps { maps: recorded_maps(maps, &memory.read, &mappings) };
-    let complete = diagnostics.iter().all(|diagnostic| diagnostic.severity < Severity::LOSS);
-    let mut snapshot = Snapshot::default();
-    snapshot.append(&Capture { complete, ..capture })?;
-    snapshot.append(&process)?;
-    snapshot.append(&threads)?;
-    snapshot.append(&maps)?;
-    snapshot.append(&modules)?;
-    snapshot.append(&runtime)?;
-    if !options.python_only {
-        append_answers(&mut snapshot, &answers, options)?;
-    }
-    if let Some(source) = source {
-        snapshot.append(&source)?;
-    }
-    snapshot.sections.extend(memory.sections);
     if waits != Waits::default() {
         snapshot.append(&waits)?;
     }
     if let Some(verdicts) = verdicts {
         snapshot.append(&verdicts)?;
     }
+    let read = recorder.into_sections(&mut |section| snapshot.put(section))?;
+    snapshot.append(&Maps { maps: recorded_maps(maps, &read, &mappings) })?;
     // Last: the stages take it for a sign that they may begin.
-    snapshot.append(&Diagnostics { stage: Stage::GRAB, items: diagnostics })?;
-    Ok(snapshot)
+    snapshot.append(&Diagnostics { stage: Stage::GRAB, items: diagnostics })
 }
 
 /// What threads wait for, with the files that their system calls name; what their arguments point to is recorded.
@@ -162,7 +157,7 @@ fn wait_for(
     Waits { threads: said.into_values().collect(), files: open_files(&descriptors), ..waits }
 }
 
-fn append_answers(snapshot: &mut Snapshot, answers: &RecordedAnswers, options: &Options) -> Result<(), CaptureError> {
+fn append_answers(snapshot: &Sections<'_>, answers: &RecordedAnswers, options: &Options) -> Result<(), CaptureError> {
     snapshot.append(&answers.unwind)?;
     snapshot.append(&answers.symbols)?;
     if options.debug_info {

@@ -8,6 +8,7 @@
 //! on another machine.
 #![deny(missing_docs)]
 
+mod captured;
 mod core;
 mod error;
 mod finish;
@@ -19,6 +20,7 @@ mod source;
 mod sys;
 mod tree;
 
+pub use captured::Captured;
 pub use error::CaptureError;
 pub use tree::Member;
 
@@ -30,7 +32,6 @@ use pyst_snapshot::payload::{Capture, CaptureOption, Diagnostic, Diagnostics, Ma
 use std::fmt;
 use std::path::PathBuf;
 use std::sync::Arc;
-use std::thread::JoinHandle;
 use std::time::{Duration, SystemTime, UNIX_EPOCH};
 
 /// What to capture.
@@ -120,39 +121,14 @@ impl Default for Options {
     }
 }
 
-/// A capture. What it was made of is let go of meanwhile, which of a large target takes a while; to drop it waits for that.
-#[derive(Debug)]
-pub struct Captured {
-    /// The snapshot, with its diagnostics.
-    pub snapshot: Snapshot,
-    _worker: Option<Worker>,
-}
-
-impl From<Snapshot> for Captured {
-    fn from(snapshot: Snapshot) -> Captured {
-        Captured { snapshot, _worker: None }
-    }
-}
-
-/// The thread that captured, and is about to end.
-#[derive(Debug)]
-struct Worker(Option<JoinHandle<()>>);
-
-impl Drop for Worker {
-    fn drop(&mut self) {
-        // Its result is here already.
-        let _ = self.0.take().map(JoinHandle::join);
-    }
-}
-
-/// Captures `target`.
+/// Captures `target`: comes back when all was taken from it that is wanted.
 ///
 /// # Errors
 /// Nothing could be captured. What was captured in part comes as a snapshot whose diagnostics say what is missing.
 pub fn capture(target: Target, options: &Options) -> Result<Captured, CaptureError> {
     match target {
-        Target::Live(pid) => live::capture(pid, options),
-        Target::Core { core, exe } => core::capture(&core, exe.as_deref(), options).map(Captured::from),
+        Target::Live(pid) => live::capture(pid, None, options),
+        Target::Core { core, exe } => core::capture(core, exe, options),
     }
 }
 

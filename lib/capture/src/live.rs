@@ -28,11 +28,12 @@ mod tracer;
 mod unstopped;
 mod waits;
 
+use crate::captured::{Captured, Steps};
 use crate::error::CaptureError;
 use crate::finish::{self, Facts};
 use crate::modules::WithFiles;
 use crate::source::TargetPaths;
-use crate::{Captured, Options, Worker, nanoseconds, sys};
+use crate::{Options, nanoseconds, sys};
 use copy::{Copied, Copy};
 use look::Look;
 use nix::errno::Errno;
@@ -42,11 +43,10 @@ use procfs::Proc;
 use pyst_snapshot::payload::{
     Arch, Blocking, Capture, CaptureSource, Diagnostic, Process, Severity, Thread, ThreadReading, Verdicts, Waits,
 };
-use pyst_snapshot::{Range, Snapshot, Tid};
+use pyst_snapshot::{Range, Tid};
 pub(crate) use refusal::check_proc;
 use std::fs::File;
 use std::sync::Arc;
-use std::sync::mpsc::{self, RecvTimeoutError, Sender};
 use std::time::{Duration, SystemTime};
 use tasks::Tasks;
 use unstopped::Unstopped;
@@ -80,70 +80,40 @@ const MANY_THREADS: usize = 1000;
 /// Buffers made ready for the stack of each thread.
 const EXPECTED_STACK: u64 = 16 << 10;
 
-/// Captures process `pid`.
-pub(crate) fn capture(pid: u32, options: &Options) -> Result<Captured, CaptureError> {
+/// Captures process `pid`, which started at `start` if that is given, in clock ticks since the machine did.
+pub(crate) fn capture(pid: u32, start: Option<u64>, options: &Options) -> Result<Captured, CaptureError> {
     refusal::check_proc()?;
     if pid == std::process::id() {
         return Err(CaptureError::Itself { pid });
     }
-    sys::keep_one_heap();
     // The tracer is told of stops with SIGCHLD. The others would stop this process (Ctrl-Z), and with it the target for as
     // long. Threads inherit the mask, so that none of them takes one.
     let blocked = [Signal::SIGCHLD, Signal::SIGTSTP, Signal::SIGTTIN, Signal::SIGTTOU];
     let mask = SigSet::from_iter(blocked).thread_swap_mask(SigmaskHow::SIG_BLOCK);
-    let result = capture_on_a_thread(pid, options);
+    let stuck = |seconds| CaptureError::Stuck { pid, seconds };
+    let result = Captured::by(look_limit(options), stuck, {
+        let options = options.clone();
+        move |steps| capture_here(pid, start, &options, steps)
+    });
     if let Ok(mask) = mask {
         let _ = mask.thread_set_mask();
     }
     result
 }
 
-/// What a capture is about to do.
-enum Step {
-    /// Something that may take as long as this.
-    Within(Duration),
-    /// What does not touch the target's memory any more.
-    Finish,
-    /// Nothing any more but to let go of what it took, which of a large target takes a while.
-    Done(Result<Snapshot, CaptureError>),
-}
-
-fn capture_on_a_thread(pid: u32, options: &Options) -> Result<Captured, CaptureError> {
-    let (steps, next_step) = mpsc::channel();
-    let options = options.clone();
-    let mut limit = look_limit(&options);
-    let worker = std::thread::Builder::new()
-        .name("capture".to_owned())
-        .spawn(move || {
-            if let Err(error) = capture_here(pid, &options, &steps) {
-                let _ = steps.send(Step::Done(Err(error)));
-            }
-        })
-        .map_err(|source| CaptureError::System { what: "start a thread", source })?;
-    loop {
-        match next_step.recv_timeout(limit) {
-            Ok(Step::Within(time)) => limit = time,
-            Ok(Step::Finish) => limit = Duration::MAX,
-            Ok(Step::Done(result)) => {
-                let _worker = Some(Worker(Some(worker)));
-                return result.map(|snapshot| Captured { snapshot, _worker });
-            }
-            // It panicked.
-            Err(RecvTimeoutError::Disconnected) => {
-                return Err(CaptureError::System { what: "finish the capture", source: Errno::EIO.into() });
-            }
-            Err(RecvTimeoutError::Timeout) => return Err(CaptureError::Stuck { pid, seconds: limit.as_secs() }),
-        }
-    }
-}
-
 fn look_limit(options: &Options) -> Duration {
     if options.exhaustive { EXHAUSTIVE_LOOK_LIMIT } else { LOOK_LIMIT }
 }
 
-/// Captures, and says last what came of it.
-fn capture_here(pid: u32, options: &Options, steps: &Sender<Step>) -> Result<(), CaptureError> {
+/// Captures, and hands out what comes of it.
+fn capture_here(pid: u32, start: Option<u64>, options: &Options, steps: &Steps) -> Result<(), CaptureError> {
     let (mut look, taken) = look_and_take(pid, options, steps)?;
+    // One that has exited by now was what was captured.
+    if let Some(start) = start
+        && start_of(pid).is_some_and(|now| now != start)
+    {
+        return Err(CaptureError::Exited { pid });
+    }
     look.forget_what_was_expected();
     if taken.threads.len() > MANY_THREADS {
         sys::give_memory_back();
@@ -151,7 +121,7 @@ fn capture_here(pid: u32, options: &Options, steps: &Sender<Step>) -> Result<(),
     if !options.python_only {
         look.renew_modules(&options.search);
     }
-    let _ = steps.send(Step::Finish);
+    let sections = steps.finish();
     let Taken { mut threads, memory, captured_at, blocking, stopped, bytes, verdicts, .. } = taken;
     let mut diagnostics = [taken.diagnostics, taken.interrupted].concat();
     diagnostics.extend(pages_out_of_reach(&look.out_of_reach));
@@ -181,13 +151,12 @@ fn capture_here(pid: u32, options: &Options, steps: &Sender<Step>) -> Result<(),
         verdicts,
         open_files: &|descriptors| look.waits.files(&look.proc, descriptors),
     };
-    let _ = steps.send(Step::Done(finish::finish(facts, options)));
-    Ok(())
+    finish::finish(facts, options, &sections)
 }
 
 /// A process that became another program between the look and the stop is looked at once more: what is mapped where, and what
 /// lies there, was another's.
-fn look_and_take(pid: u32, options: &Options, steps: &Sender<Step>) -> Result<(Look, Taken), CaptureError> {
+fn look_and_take(pid: u32, options: &Options, steps: &Steps) -> Result<(Look, Taken), CaptureError> {
     for _ in 0..LOOKS {
         let look = look::look(pid, options)?;
         let taken = match (look.status.tracer_pid, options.no_block) {
@@ -200,6 +169,11 @@ fn look_and_take(pid: u32, options: &Options, steps: &Sender<Step>) -> Result<(L
         }
     }
     Err(CaptureError::Replaced { pid })
+}
+
+/// When a process started. What its first thread has to say of itself takes no longer where there are many others.
+pub(crate) fn start_of(pid: u32) -> Option<u64> {
+    Some(Proc::of(pid).task(pid).stat()?.start_ticks)
 }
 
 /// What can be told of a process that could not be captured.
@@ -253,11 +227,11 @@ fn ask(look: &Look) -> reading::Ask {
     }
 }
 
-fn take_stopped(pid: u32, look: &Look, options: &Options, steps: &Sender<Step>) -> Result<Taken, CaptureError> {
+fn take_stopped(pid: u32, look: &Look, options: &Options, steps: &Steps) -> Result<Taken, CaptureError> {
     let stop_once = || {
-        let _ = steps.send(Step::Within(stop::longest(options.stop_limit) + STUCK));
+        steps.within(stop::longest(options.stop_limit) + STUCK);
         let taken = stop_once(pid, look, options);
-        let _ = steps.send(Step::Within(look_limit(options)));
+        steps.within(look_limit(options));
         taken
     };
     let mut taken = stop_once()?;

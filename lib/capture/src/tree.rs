@@ -5,9 +5,10 @@
 
 use crate::error::CaptureError;
 use crate::live::procfs::{Proc, Stat};
-use crate::{Captured, Options, Target, capture, failed_snapshot, live};
-use pyst_snapshot::Snapshot;
+use crate::live::start_of;
+use crate::{Options, Target, capture, failed_snapshot, live};
 use pyst_snapshot::payload::{Diagnostic, Diagnostics, Severity, Stage};
+use pyst_snapshot::{RawSection, Snapshot};
 use std::collections::BTreeMap;
 
 /// As many processes are captured at most.
@@ -61,24 +62,22 @@ impl Member {
         descendants(self.clone(), root, &listed(), std::process::id())
     }
 
-    /// Captures it.
+    /// Captures it. What was found of its children comes after what the capture itself has to say.
     ///
     /// # Errors
     /// Nothing could be captured.
-    pub fn capture(&self, options: &Options) -> Result<Captured, CaptureError> {
+    pub fn capture(
+        &self,
+        options: &Options,
+    ) -> Result<impl Iterator<Item = Result<RawSection, CaptureError>>, CaptureError> {
         self.check()?;
-        let mut captured = capture(self.target.clone(), options)?;
-        // One that has exited by now was what was captured.
-        match (&self.target, self.start) {
-            (Target::Live(pid), Some(start)) if start_of(*pid).is_some_and(|now| now != start) => {
-                return Err(CaptureError::Exited { pid: *pid });
-            }
-            _ => {}
-        }
-        if !self.notes.is_empty() {
-            captured.snapshot.append(&Diagnostics { stage: Stage::GRAB, items: self.notes.clone() })?;
-        }
-        Ok(captured)
+        let captured = match self.target {
+            Target::Live(pid) => live::capture(pid, self.start, options)?,
+            Target::Core { .. } => capture(self.target.clone(), options)?,
+        };
+        let notes = Diagnostics { stage: Stage::GRAB, items: self.notes.clone() };
+        let notes = (!self.notes.is_empty()).then(|| RawSection::of(&notes).map_err(CaptureError::from));
+        Ok(captured.chain(notes))
     }
 
     /// A well-formed snapshot that says who this is, and why there is nothing else.
@@ -113,11 +112,6 @@ impl Member {
             _ => Ok(()),
         }
     }
-}
-
-/// When a process started. What its first thread has to say of itself takes no longer where there are many others.
-fn start_of(pid: u32) -> Option<u64> {
-    Some(Proc::of(pid).task(pid).stat()?.start_ticks)
 }
 
 /// A process of which nothing is left to look at. The others of its threads may outlive the first.

@@ -4,7 +4,7 @@
 mod common;
 
 use common::{TestChild, diagnostics, have_python, python_functions, section};
-use pyst_capture::{Options, Target, capture};
+use pyst_capture::{Captured, Options, Target, capture};
 use pyst_elf::Search;
 use pyst_snapshot::payload::{Blocking, Capture, Process, Source, Threads};
 use pyst_snapshot::{Address, Snapshot};
@@ -70,7 +70,7 @@ impl Crash {
 
 fn grab(core: &Path, exe: Option<&str>) -> Snapshot {
     let target = Target::Core { core: core.to_owned(), exe: exe.map(PathBuf::from) };
-    capture(target, &Options::default()).unwrap().snapshot
+    capture(target, &Options::default()).and_then(Captured::snapshot).unwrap()
 }
 
 /// What gdb prints for each thread: tid, sp, pc.
@@ -194,8 +194,8 @@ fn a_truncated_core_says_what_is_missing_and_gives_the_rest() {
     for length in [length / 2, 20_000, 5000, 700, 64, 20, 3] {
         file.set_len(length).unwrap();
         let target = Target::Core { core: core.clone(), exe: None };
-        match capture(target, &Options::default()) {
-            Ok(captured) => assert!(!section::<Capture>(&captured.snapshot).complete, "{length}"),
+        match capture(target, &Options::default()).and_then(Captured::snapshot) {
+            Ok(snapshot) => assert!(!section::<Capture>(&snapshot).complete, "{length}"),
             Err(error) => assert!(["core-damaged", "not-a-core"].contains(&error.code()), "{length}: {error}"),
         }
     }
@@ -254,7 +254,7 @@ fn a_missing_executable_is_named() {
         let owned = |paths: &[&Path]| paths.iter().map(|path| path.to_path_buf()).collect();
         let search = Arc::new(Search::new(owned(folders), owned(roots), Vec::new()));
         let target = Target::Core { core: core.clone(), exe: None };
-        capture(target, &Options { search, ..Options::default() }).unwrap().snapshot
+        capture(target, &Options { search, ..Options::default() }).and_then(Captured::snapshot).unwrap()
     };
     std::fs::copy("/bin/sh", folder.join("python3.11")).unwrap();
     let refused = search(&[&folder], &[&folder]);

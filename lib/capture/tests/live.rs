@@ -9,7 +9,7 @@ use common::{
 use nix::sys::ptrace;
 use nix::sys::signal::{Signal, kill};
 use nix::unistd::Pid;
-use pyst_capture::{Options, Target, capture};
+use pyst_capture::{Captured, Options, Target, capture};
 use pyst_snapshot::payload::{
     Blocking, Capture, FoundBy, ModuleFile, Modules, NativeFrame, Process, Severity, Source, StackEnd, Threads,
 };
@@ -174,8 +174,8 @@ fn however_much_there_is_to_read_the_limit_of_the_stop_holds() {
     let limited = |stop_limit| {
         let snapshot =
             capture(Target::Live(child.pid()), &Options { python_only: true, stop_limit, ..Options::default() })
-                .unwrap()
-                .snapshot;
+                .and_then(Captured::snapshot)
+                .unwrap();
         let codes: Vec<String> = diagnostics(&snapshot).into_iter().map(|diagnostic| diagnostic.code).collect();
         (python_functions(&snapshot).iter().map(Vec::len).max(), codes)
     };

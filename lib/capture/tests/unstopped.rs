@@ -7,7 +7,7 @@
 mod common;
 
 use common::{TestChild, have_python, section};
-use pyst_capture::{NoBlock, Options, Target, capture};
+use pyst_capture::{Captured, NoBlock, Options, Target, capture};
 use pyst_snapshot::Snapshot;
 use pyst_snapshot::payload::{Blocking, Capture, Python, PythonState, Severity, ThreadReading, Threads, Verdicts};
 use std::process::{Command, Stdio};
@@ -61,7 +61,7 @@ fn count(pid: u32, captures: usize, options: &Options) -> Count {
     let mut count = Count::default();
     for _ in 0..captures {
         let started = Instant::now();
-        let snapshot = capture(Target::Live(pid), options).unwrap().snapshot;
+        let snapshot = capture(Target::Live(pid), options).and_then(Captured::snapshot).unwrap();
         count.captures += 1;
         count.microseconds.push(started.elapsed().as_micros());
         let (python, verdicts) = (python(&snapshot), section::<Verdicts>(&snapshot));

@@ -3,8 +3,8 @@
 use crate::image::Image;
 use crate::ranges::RangeSet;
 use crate::seam::{Memory, ReadError};
-use pyst_snapshot::payload::MemorySections;
-use pyst_snapshot::{Address, Range, WireError};
+use pyst_snapshot::payload::memory_sections;
+use pyst_snapshot::{Address, Range, RawSection, WireError};
 use std::cell::RefCell;
 
 /// A memory that remembers which ranges were read from the one beneath, and which could not be.
@@ -36,17 +36,19 @@ impl<M: Memory> Recorder<M> {
         self.read.into_inner().into_merged()
     }
 
-    /// What was read, as the sections of a snapshot. `inner` must not have changed meanwhile: it is a copy, or a core file. Of
-    /// what has gone into them it is told that nobody needs it any more.
+    /// What was read, as the sections of a snapshot, each handed to `take` as soon as it is made; and the ranges that are in
+    /// them. `inner` must not have changed meanwhile: it is a copy, or a core file. Of what has gone into them it is told that
+    /// nobody needs it any more.
     ///
     /// # Errors
     /// Something is too large for a section.
-    pub fn into_sections(self) -> Result<MemorySections, WireError> {
+    pub fn into_sections(self, take: &mut dyn FnMut(RawSection)) -> Result<Vec<Range>, WireError> {
         let (mut read, mut unreadable) = (self.read.into_inner(), self.unreadable.into_inner());
-        MemorySections::of(read.merged(), unreadable.merged(), |start, place| {
+        let mut fill = |start, place: &mut [u8]| {
             self.inner.forget_below(start);
             self.inner.read(start, place).is_ok()
-        })
+        };
+        memory_sections(read.merged(), unreadable.merged(), &mut fill, take)
     }
 
     /// What was read, as an image of its own. `inner` must not have changed meanwhile: it is a copy, or a core file.

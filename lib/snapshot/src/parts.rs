@@ -6,14 +6,14 @@ use crate::format::{
     FORMAT_VERSION, MAGIC, MAX_SECTION, MAX_SECTIONS, MAX_SNAPSHOT, SECTION_HEADER, SNAPSHOT_HEADER, SectionHeader,
     SectionKind,
 };
-use crate::payload::{Capture, MAX_MEMORY_SECTION, Payload};
+use crate::payload::{Capture, Payload};
 use crate::reader::StreamError;
 use crate::snapshot::RawSection;
 use std::collections::VecDeque;
 use std::io::{self, ErrorKind, Read};
 
 /// As much room is made for a payload before any of it has come: enough for `memory`, and not what a length may lie of.
-const FIRST_ROOM: u64 = MAX_MEMORY_SECTION as u64;
+const FIRST_ROOM: u64 = 4 << 20;
 
 /// A part of a stream.
 #[derive(Clone, Debug, PartialEq, Eq)]

@@ -10,7 +10,7 @@
     reason = "each test binary uses its part"
 )]
 
-use pyst_capture::{CaptureError, Options, Target, capture};
+use pyst_capture::{CaptureError, Captured, Options, Target, capture};
 use pyst_snapshot::Snapshot;
 use pyst_snapshot::payload::{Diagnostic, Diagnostics, Payload, Python};
 use std::io::{BufRead, BufReader};
@@ -69,7 +69,7 @@ pub fn grab(pid: u32) -> Snapshot {
 /// The target may be stopped for as long as a machine that is busy with other tests needs.
 pub fn grab_with(pid: u32, options: &Options) -> Result<Snapshot, CaptureError> {
     let patient = Options { stop_limit: Duration::from_secs(10), ..options.clone() };
-    capture(Target::Live(pid), &patient).map(|captured| captured.snapshot)
+    capture(Target::Live(pid), &patient).and_then(Captured::snapshot)
 }
 
 pub fn section<P: Payload>(snapshot: &Snapshot) -> P {

@@ -119,7 +119,7 @@ impl World {
         snapshot.append(&Maps { maps }).unwrap();
         snapshot.append(&answers.unwind).unwrap();
         snapshot.append(&answers.symbols).unwrap();
-        snapshot.sections.extend(recorder.into_sections().unwrap().sections);
+        recorder.into_sections(&mut |section| snapshot.sections.push(section)).unwrap();
         snapshot.sections.retain(|section| SECTIONS_READ.contains(&section.kind));
         let (offline, diagnostics) = unwind_from_snapshot(&snapshot, None);
         assert_eq!(offline, online.native);

@@ -28,7 +28,7 @@ fn recorded(change: impl Fn(&mut Fake)) -> (crate::Walked, Snapshot) {
     let mut snapshot = Snapshot::default();
     snapshot.append(&Capture::default()).unwrap();
     snapshot.append(&Runtime { found: Some(fake.found()), tried: Vec::new() }).unwrap();
-    snapshot.sections.extend(recorder.into_sections().unwrap().sections);
+    recorder.into_sections(&mut |section| snapshot.sections.push(section)).unwrap();
     snapshot.sections.retain(|section| SECTIONS_READ.contains(&section.kind));
     (walked, snapshot)
 }

@@ -13,15 +13,6 @@ use crate::wire::WireError;
 /// What a section holds beside its header.
 const CAPACITY: usize = MAX_MEMORY_SECTION - HEADER;
 
-/// `memory` sections of at most [`MAX_MEMORY_SECTION`] bytes each; at least one.
-#[derive(Clone, Debug, Default, PartialEq, Eq)]
-pub struct MemorySections {
-    /// The sections.
-    pub sections: Vec<RawSection>,
-    /// The ranges whose bytes are in them, ascending and disjoint.
-    pub read: Vec<Range>,
-}
-
 /// What is to go into one section.
 #[derive(Default)]
 struct Content {
@@ -30,25 +21,25 @@ struct Content {
     used: usize,
 }
 
-impl MemorySections {
-    /// The bytes of `read`, as `fill` puts them into their place, and `unreadable`; both are ascending and disjoint. A range of
-    /// which `fill` says that there are no bytes is left out.
-    ///
-    /// # Errors
-    /// Something is too large for a section.
-    pub fn of(
-        read: &[Range],
-        unreadable: &[Range],
-        mut fill: impl FnMut(Address, &mut [u8]) -> bool,
-    ) -> Result<MemorySections, WireError> {
-        let mut all = MemorySections::default();
-        for content in distribute(read, unreadable) {
-            let payload = content.encode(&mut all.read, &mut fill)?;
-            let (kind, flags) = (SectionKind::MEMORY, SectionFlags::default());
-            all.sections.push(RawSection { kind, flags, version: Memory::VERSION, payload });
-        }
-        Ok(all)
+/// Makes `memory` sections of at most [`MAX_MEMORY_SECTION`] bytes each, at least one, and hands each to `take`: the bytes of
+/// `read`, as `fill` puts them into their place, and `unreadable`; both are ascending and disjoint. A range of which `fill` says
+/// that there are no bytes is left out. The ranges whose bytes are in the sections come back, ascending and disjoint.
+///
+/// # Errors
+/// Something is too large for a section.
+pub fn memory_sections(
+    read: &[Range],
+    unreadable: &[Range],
+    fill: &mut dyn FnMut(Address, &mut [u8]) -> bool,
+    take: &mut dyn FnMut(RawSection),
+) -> Result<Vec<Range>, WireError> {
+    let mut there = Vec::new();
+    for content in distribute(read, unreadable) {
+        let payload = content.encode(&mut there, fill)?;
+        let (kind, flags) = (SectionKind::MEMORY, SectionFlags::default());
+        take(RawSection { kind, flags, version: Memory::VERSION, payload });
     }
+    Ok(there)
 }
 
 /// Fills one section after the other.
@@ -84,7 +75,7 @@ impl Content {
     fn encode(
         self,
         there: &mut Vec<Range>,
-        fill: &mut impl FnMut(Address, &mut [u8]) -> bool,
+        fill: &mut dyn FnMut(Address, &mut [u8]) -> bool,
     ) -> Result<Vec<u8>, WireError> {
         let entry = |range: &Range| (range.start, range.len());
         let mut payload = table(self.read.iter().map(entry), &self.unreadable)?;
@@ -126,8 +117,18 @@ mod tests {
         true
     }
 
-    fn bytes_of(all: &MemorySections) -> Vec<(u64, u8)> {
-        let parsed = all.sections.iter().flat_map(|section| Memory::parse(&section.payload).unwrap());
+    fn sections_of(
+        read: &[Range],
+        unreadable: &[Range],
+        mut fill: impl FnMut(Address, &mut [u8]) -> bool,
+    ) -> (Vec<RawSection>, Vec<Range>) {
+        let mut sections = Vec::new();
+        let there = memory_sections(read, unreadable, &mut fill, &mut |section| sections.push(section)).unwrap();
+        (sections, there)
+    }
+
+    fn bytes_of(sections: &[RawSection]) -> Vec<(u64, u8)> {
+        let parsed = sections.iter().flat_map(|section| Memory::parse(&section.payload).unwrap());
         let pieces = parsed.filter_map(|(range, bytes)| Some((range.start.0, bytes?)));
         pieces.flat_map(|(start, bytes)| (start..).zip(bytes.iter().copied())).collect()
     }
@@ -136,14 +137,14 @@ mod tests {
     fn large_content_is_split_and_comes_back_whole() {
         let read = [range(0x1000, 2 * MAX_MEMORY_SECTION as u64 + 5), range(0x9999_9999, 2)];
         let unreadable = [range(1, 8)];
-        let all = MemorySections::of(&read, &unreadable, fill).unwrap();
-        assert!(all.sections.len() >= 3);
-        assert!(all.sections.iter().all(|section| section.payload.len() <= MAX_MEMORY_SECTION));
+        let (sections, there) = sections_of(&read, &unreadable, fill);
+        assert!(sections.len() >= 3);
+        assert!(sections.iter().all(|section| section.payload.len() <= MAX_MEMORY_SECTION));
         let expected = read.iter().flat_map(|range| range.start.0..range.end.0).map(|at| (at, byte(at)));
-        assert!(expected.eq(bytes_of(&all)));
-        let first = Memory::parse(&all.sections[0].payload).unwrap();
+        assert!(expected.eq(bytes_of(&sections)));
+        let first = Memory::parse(&sections[0].payload).unwrap();
         assert!(first.contains(&(unreadable[0], None)));
-        assert_eq!(all.read.last(), read.last());
+        assert_eq!(there.last(), read.last());
     }
 
     #[test]
@@ -155,25 +156,22 @@ mod tests {
             asked = start.0 + place.len() as u64;
             fill(start, place)
         };
-        MemorySections::of(&read, &[], asked_before).unwrap();
+        sections_of(&read, &[], asked_before);
         assert_eq!(asked, read[2].end.0);
     }
 
     #[test]
     fn a_range_without_bytes_is_left_out() {
         let read = [range(0x1000, 10), range(0x2000, 20), range(0x3000, 30)];
-        let all =
-            MemorySections::of(&read, &[range(9, 1)], |start, place| start != read[1].start && fill(start, place));
-        let all = all.unwrap();
-        assert_eq!(all.read, [read[0], read[2]]);
-        let without = MemorySections::of(&all.read, &[range(9, 1)], fill).unwrap();
-        assert_eq!(all, without);
+        let all = sections_of(&read, &[range(9, 1)], |start, place| start != read[1].start && fill(start, place));
+        assert_eq!(all.1, [read[0], read[2]]);
+        assert_eq!(all, sections_of(&all.1, &[range(9, 1)], fill));
     }
 
     #[test]
     fn of_nothing_there_is_a_section_that_says_so() {
-        let all = MemorySections::of(&[], &[], fill).unwrap();
-        assert_eq!(all.sections.len(), 1);
-        assert_eq!(Memory::parse(&all.sections[0].payload).unwrap(), []);
+        let (sections, _) = sections_of(&[], &[], fill);
+        assert_eq!(sections.len(), 1);
+        assert_eq!(Memory::parse(&sections[0].payload).unwrap(), []);
     }
 }
