@@ -5,8 +5,12 @@ use crate::standard;
 use clap::Args;
 use std::fs::{self, File};
 use std::io::{self, BufWriter, IsTerminal, Write, stdout};
+use std::os::fd::AsFd;
 use std::os::unix::fs::FileTypeExt;
 use std::path::{Path, PathBuf};
+
+/// What is written at once: a section of a snapshot with its header, so that who reads it is not woken for each.
+const BUFFER: usize = 128 << 10;
 
 /// Options of every tool that writes.
 #[derive(Args, Clone, Debug, Default)]
@@ -74,8 +78,8 @@ pub fn is_broken_pipe(error: &anyhow::Error) -> bool {
 
 /// An open output. Nothing appears under the name given by `-o` until [`Output::finish`].
 pub enum Output {
-    /// Standard output.
-    Stdout(BufWriter<io::Stdout>),
+    /// Standard output, without the buffer that Rust has for lines: a section is not to be cut up where it holds a newline.
+    Stdout(BufWriter<File>),
     /// A file written in place: a FIFO, a device.
     InPlace(BufWriter<File>, PathBuf),
     /// A regular file, which gets its name when it is whole.
@@ -101,11 +105,12 @@ impl OutputArgs {
     /// Standard output is closed; the file, or the folder it is in, cannot be written.
     pub fn open(&self) -> Result<Output, OutputError> {
         let Some(path) = self.path() else {
-            return if standard::can_write() {
-                Ok(Output::Stdout(BufWriter::new(stdout())))
-            } else {
-                Err(OutputError::Closed)
-            };
+            if !standard::can_write() {
+                return Err(OutputError::Closed);
+            }
+            let own = stdout().as_fd().try_clone_to_owned();
+            let own = own.map_err(|source| OutputError::Write { path: "standard output".into(), source })?;
+            return Ok(Output::Stdout(BufWriter::with_capacity(BUFFER, File::from(own))));
         };
         open_file(path).map_err(|source| OutputError::Write { path: path.to_owned(), source })
     }
@@ -118,13 +123,13 @@ fn open_file(path: &Path) -> io::Result<Output> {
     }) || is_descriptor(path);
     if in_place {
         let file = File::options().write(true).open(path)?;
-        return Ok(Output::InPlace(BufWriter::new(file), path.to_owned()));
+        return Ok(Output::InPlace(BufWriter::with_capacity(BUFFER, file), path.to_owned()));
     }
     if path.is_dir() {
         return Err(io::ErrorKind::IsADirectory.into());
     }
     let folder = path.parent().filter(|folder| !folder.as_os_str().is_empty()).unwrap_or(Path::new("."));
-    Ok(Output::New(BufWriter::new(NewFile::in_folder(folder)?), path.to_owned()))
+    Ok(Output::New(BufWriter::with_capacity(BUFFER, NewFile::in_folder(folder)?), path.to_owned()))
 }
 
 /// `/dev/fd/N`, `/dev/stdout`, `/proc/self/fd/N`: an open file, which a rename would not reach.
