@@ -19,6 +19,7 @@ pub(crate) mod procfs;
 mod reading;
 mod refusal;
 mod rehearsal;
+mod row;
 mod sleepers;
 mod sockets;
 pub(crate) mod stack;

@@ -5,8 +5,9 @@ use super::maps;
 use super::page::{PAGE, page_of};
 use super::pagemap::Pagemap;
 use super::part::Part;
-use super::patience::{Patience, read_page};
+use super::patience::Patience;
 use super::procfs::Proc;
+use super::row::Row;
 use nix::sys::uio::{RemoteIoVec, process_vm_readv};
 use nix::unistd::Pid;
 use pyst_memory::{Memory, RangeSet, ReadError};
@@ -45,6 +46,8 @@ pub(crate) struct LiveMemory {
     started_anew: Cell<bool>,
     /// Whether long reads are scans.
     scans: Cell<bool>,
+    /// The pages that were read one by one last.
+    row: Cell<Row>,
 }
 
 impl LiveMemory {
@@ -58,6 +61,7 @@ impl LiveMemory {
             pages: RefCell::default(),
             started_anew: Cell::new(false),
             scans: Cell::new(true),
+            row: Cell::default(),
         }
     }
 
@@ -72,6 +76,12 @@ impl LiveMemory {
     pub(crate) fn is_there(&self, address: u64) -> bool {
         let was_read = || self.pages.borrow().has(page_of(address));
         self.comes_at_once(address) || was_read()
+    }
+
+    /// Whether the page that `address` is in was read, and is of no file.
+    pub(crate) fn is_fresh(&self, address: u64) -> bool {
+        let is_of_file = || maps::find(&self.maps, Address(address)).is_none_or(|map| map.inode != 0);
+        self.pages.borrow().has(page_of(address)) && !is_of_file()
     }
 
     /// Says that of what was read nothing in `range` is wanted any more: if it is, it may have changed.
@@ -192,7 +202,6 @@ impl LiveMemory {
     fn read_in_page(&self, address: u64, buffer: &mut [u8]) -> Option<()> {
         let mut known = self.pages.borrow_mut().read(address, buffer);
         if known == Known::Nothing {
-            self.make_room(1);
             self.read_page(page_of(address));
             known = self.pages.borrow_mut().read(address, buffer);
         }
@@ -200,19 +209,33 @@ impl LiveMemory {
     }
 
     fn read_page(&self, page: u64) {
-        let mut pages = self.pages.borrow_mut();
         let is_mapped = || maps::find(&self.maps, Address(page)).is_some();
         if self.comes_at_once(page) || !is_mapped() {
-            pages.add(&[page], |place| if read_page(self.pid, page, place) { place.len() } else { 0 });
+            self.read_row(self.row.get().going_on_with(page));
         } else if let Some(bytes) = self.patience.read(page) {
-            pages.add(&[page], |place| {
+            self.make_room(1);
+            self.pages.borrow_mut().add(&[page], |place| {
                 place.copy_from_slice(&bytes);
                 bytes.len()
             });
         }
+        let mut pages = self.pages.borrow_mut();
         if !pages.knows(page) {
             pages.add_unreadable(page);
         }
+    }
+
+    /// Reads the first page of a row, and those of the others that come in no time.
+    fn read_row(&self, row: Row) {
+        let comes = |page: &u64| !self.pages.borrow().knows(*page) && self.pagemap.has(*page);
+        let mut pages = row.pages();
+        let pages: Vec<u64> = pages.next().into_iter().chain(pages.take_while(comes)).collect();
+        self.make_room(pages.len());
+        let remote = |page: &u64| Some(RemoteIoVec { base: usize::try_from(*page).ok()?, len: PAGE as usize });
+        let remote: Vec<RemoteIoVec> = pages.iter().filter_map(remote).collect();
+        let read = |place: &mut [u8]| process_vm_readv(self.pid, &mut [IoSliceMut::new(place)], &remote).unwrap_or(0);
+        self.pages.borrow_mut().add(&pages, read);
+        self.row.set(row.read_up_to(pages.last().copied()));
     }
 }
 
@@ -312,6 +335,20 @@ mod tests {
         std::hint::black_box(&mut bytes);
         assert_eq!(memory.read_array::<2>(Address(range.end.0 - 2)), Ok([7, 7]));
         assert_eq!(memory.read_array::<5000>(range.start), Ok([7; 5000]));
+    }
+
+    #[test]
+    fn page_after_page_is_read_ahead_of_who_wants_it() {
+        let mut bytes = vec![7u8; 64 << 12];
+        let memory = own_memory();
+        let page = |index: u64| Address(page_of(bytes.as_ptr().addr() as u64) + index * PAGE);
+        let read = |index| memory.read_array::<1>(page(index));
+        let places = [60, 59, 57, 56, 54, 53].map(page);
+        assert_eq!([read(60), read(59), read(57)], [Ok([7]); 3]);
+        bytes.fill(8);
+        std::hint::black_box(&mut bytes);
+        let now = places.map(|place| memory.read_array::<1>(place));
+        assert_eq!(now, [Ok([7]), Ok([7]), Ok([7]), Ok([7]), Ok([7]), Ok([8])]);
     }
 
     #[test]

@@ -6,10 +6,12 @@
 
 use super::copy::Copy;
 use super::memory::LiveMemory;
+use super::pagemap::Pagemap;
 use super::sleepers::Sleeper;
 use pyst_memory::{Memory, RangeSet};
 use pyst_snapshot::payload::{Map, Python};
 use pyst_snapshot::{Address, Range, Tid};
+use std::borrow::Cow;
 
 /// Ranges that are closer than this are read as one.
 pub(crate) const GRAIN: u64 = 64;
@@ -100,6 +102,9 @@ pub(crate) struct Seen<'a> {
 pub(crate) struct Rehearsal {
     /// All of it that is in memory: ascending, disjoint, within mappings.
     pub(crate) ranges: Vec<Range>,
+    /// What of it was not read a moment ago, or is of a file: what the kernel may have taken back by the time of the stop. The
+    /// rest it takes last, and would have to write to disk before.
+    doubtful: Vec<Range>,
     /// What the walk saw; nothing where that was too much to keep until now.
     expected: Option<Expected>,
     /// Whether the Python frames hold together.
@@ -116,7 +121,8 @@ impl Rehearsal {
         // Of thousands of threads these are tens of thousands, so that each list goes when the next is made.
         let there = |ranges: Vec<Range>| -> Vec<Range> {
             let mut there = Vec::with_capacity(ranges.len());
-            ranges.into_iter().for_each(|range| there.extend(in_memory(range, memory)));
+            let is_there = |page| memory.is_there(page);
+            ranges.into_iter().for_each(|range| there.extend(pages_of(range, is_there)));
             there
         };
         let walked = there(walked.into_merged());
@@ -126,8 +132,10 @@ impl Rehearsal {
         let most = all.merged().iter().map(|range| range.len()).sum::<u64>() / 2 * 3;
         let ranges = there(joined(widen(all, maps), most));
         let states = python.into_iter().flat_map(|python| &python.states);
+        let doubtful = ranges.iter().flat_map(|range| pages_of(*range, |page| !memory.is_fresh(page))).collect();
         Rehearsal {
             ranges,
+            doubtful,
             expected: memory.kept_all().then(|| Expected::of(&walked, memory)),
             settled,
             states: states.map(|state| (state.address, state.tid)).collect(),
@@ -137,7 +145,13 @@ impl Rehearsal {
 
     /// Ranges of which nothing was seen.
     pub(crate) fn unseen(ranges: Vec<Range>) -> Rehearsal {
-        Rehearsal { ranges, ..Rehearsal::default() }
+        Rehearsal { doubtful: ranges.clone(), ranges, ..Rehearsal::default() }
+    }
+
+    /// What of it is in memory now.
+    pub(crate) fn present(&self, pagemap: &Pagemap) -> Cow<'_, [Range]> {
+        let is_there = pagemap.present(&self.doubtful) == self.doubtful;
+        if is_there { Cow::from(&self.ranges) } else { pagemap.present(&self.ranges).into() }
     }
 
     /// A thread that slept.
@@ -173,14 +187,14 @@ impl Rehearsal {
     }
 }
 
-/// What of a range is in memory.
-fn in_memory(range: Range, memory: &LiveMemory) -> Vec<Range> {
+/// What of a range lies in pages that are as wanted; each is known by an address in it.
+fn pages_of(range: Range, is_wanted: impl Fn(u64) -> bool) -> Vec<Range> {
     const PAGE: u64 = super::page::PAGE;
     let mut parts: Vec<Range> = Vec::with_capacity(1);
     let mut start = range.start;
     while start < range.end {
         let end = Address((start.0 | (PAGE - 1)).saturating_add(1)).min(range.end);
-        if memory.is_there(start.0) {
+        if is_wanted(start.0) {
             match parts.last_mut() {
                 Some(last) if last.end == start => last.end = end,
                 _ => parts.push(Range { start, end }),
@@ -233,7 +247,7 @@ fn joined_if_closer(ranges: &[Range], close: u64) -> Vec<Range> {
 
 #[cfg(test)]
 mod tests {
-    use super::super::{maps, own_memory};
+    use super::super::{maps, own_memory, procfs::Proc};
     use super::*;
 
     fn range(start: u64, end: u64) -> Range {
@@ -284,6 +298,28 @@ mod tests {
         bytes[5000] = 2;
         std::hint::black_box(&mut bytes);
         assert_eq!(settled(&rehearsal), None);
+    }
+
+    #[test]
+    fn only_what_is_in_memory_is_read_whatever_was_seen_of_it() {
+        let mut bytes = Vec::<u8>::with_capacity(64 << 20);
+        let start = bytes.as_ptr().addr() as u64;
+        let page = |index: u64| Address(((start + (32 << 20)) & !0xfff) + index * 4096);
+        let pages = |first, end| Range { start: page(first), end: page(end) };
+        let (read, there, not_there) = (pages(0, 1), pages(1, 2), pages(2000, 2001));
+        for range in [read, there] {
+            let at = (range.start.0 - start) as usize;
+            bytes.spare_capacity_mut()[at].write(1);
+        }
+        let (memory, pagemap) = (own_memory(), Pagemap::of(&Proc::of(std::process::id())));
+        let maps = maps::parse(&std::fs::read("/proc/self/maps").unwrap());
+        memory.read(read.start, &mut [0]).unwrap();
+        let seen = Seen { walked: [read].into_iter().collect(), slack: vec![there, not_there], ..Seen::default() };
+        let rehearsal = Rehearsal::of(seen, &memory, &maps);
+        assert_eq!(rehearsal.doubtful, [there], "the other one was read");
+        assert_eq!(*rehearsal.present(&pagemap), [pages(0, 2)]);
+        let unseen = Rehearsal::unseen(vec![there, not_there]);
+        assert_eq!(*unseen.present(&pagemap), [there]);
     }
 
     #[test]

@@ -82,7 +82,7 @@ fn trace(plan: Plan) -> Result<Stopped, Errno> {
     let reader = Reader::start(&copy, &ask)?;
     let mut tracer = Tracer::of(task_directory, threads)?;
     let count = tracer.threads().len();
-    let present = (!pages_may_go).then(|| pagemap.present(&rehearsal.ranges));
+    let present = (!pages_may_go).then(|| rehearsal.present(&pagemap));
 
     let started = Instant::now();
     let captured_at = SystemTime::now();
@@ -97,7 +97,7 @@ fn trace(plan: Plan) -> Result<Stopped, Errno> {
     let mut threads = tracer.take_threads();
     let moved = if stacks { give_stacks(&mut threads, &rehearsal, &ask.maps) } else { Vec::new() };
     let read = || {
-        let present = present.as_ref().map_or_else(|| pagemap.present(&rehearsal.ranges).into(), Cow::from);
+        let present = present.as_deref().map_or_else(|| pagemap.present(&rehearsal.ranges).into(), Cow::from);
         copy.read_until(&present, Some(deadline)).ok()?;
         let (threads, moved) = (&threads, moved.as_slice());
         let review =

@@ -8,11 +8,15 @@ use std::sync::Arc;
 /// The most room that is made before the stop.
 const MAX_READY: usize = 32 << 20;
 
+/// Shorter ones lie on the heap. To give pages back interrupts the other threads of this process, for each buffer; and what
+/// becomes free on the heap holds the sections that are made of the copy.
+const OWN_PAGES: usize = 64 << 10;
+
 /// What was read with one call.
 pub(super) enum Buffer {
     /// The first so many bytes of pages of its own, which the kernel has back as soon as it goes.
     Pages(MmapMut, usize),
-    /// What was not expected.
+    /// On the heap.
     Made(Vec<u8>),
     /// What was read elsewhere.
     Shared(Arc<Vec<u8>>),
@@ -21,6 +25,9 @@ pub(super) enum Buffer {
 impl Buffer {
     /// One of `length` bytes that are touched now, so that the kernel need not find memory for them while the target waits.
     fn touched(length: usize) -> Buffer {
+        if length < OWN_PAGES {
+            return Buffer::Made(vec![0xff; length]);
+        }
         let pages = MmapOptions::new().len(length).populate().map_anon();
         pages.map_or_else(|_| Buffer::Made(vec![0xff; length]), |pages| Buffer::Pages(pages, length))
     }
@@ -145,11 +152,16 @@ mod tests {
         let many: Vec<Range> = (0..150).map(|i| range(i * 100, 10 + i)).collect();
         let of = |ranges: &[Range]| ranges.iter().map(|range| range.len() as usize).sum::<usize>();
         assert_eq!(calls(&many), [of(&many[..64]), of(&many[64..128]), of(&many[128..])]);
-        let mut ready = Ready::for_reading(&many, 0);
-        for length in calls(&many) {
-            assert!(matches!(ready.take(length), Buffer::Pages(_, _)));
+        for ranges in [&many[..], &long] {
+            let mut ready = Ready::for_reading(ranges, 0);
+            let calls = calls(ranges);
+            for (left, length) in (0..calls.len()).rev().zip(calls) {
+                let buffer = ready.take(length);
+                assert_eq!((ready.buffers.len(), buffer.capacity()), (left, length));
+                assert_eq!(matches!(buffer, Buffer::Pages(_, _)), length >= OWN_PAGES);
+            }
+            assert!(matches!(ready.take(10), Buffer::Made(_)));
         }
-        assert!(matches!(ready.take(10), Buffer::Made(_)));
         assert_eq!(calls(&[]), []);
     }
 
