@@ -1,6 +1,6 @@
 //! Where a snapshot stream comes from.
 
-use crate::standard;
+use crate::{memory, standard};
 use std::fs::File;
 use std::io::{self, BufReader, IsTerminal, Read, stdin};
 use std::path::{Path, PathBuf};
@@ -46,7 +46,10 @@ impl Input {
             }
             None if !standard::can_read() => Err(InputError::Closed),
             None if stdin().is_terminal() => Err(InputError::Terminal),
-            None => Ok(Input(Box::new(BufReader::new(stdin())))),
+            None => {
+                memory::fill_the_wait();
+                Ok(Input(Box::new(BufReader::new(stdin()))))
+            }
         }
     }
 }

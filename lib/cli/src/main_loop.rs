@@ -11,7 +11,10 @@ use std::process::ExitCode;
 /// Turns the result of a tool's `run` into an exit status, and prints the error that ended it, if any.
 pub fn run_main(tool: &str, run: impl FnOnce() -> anyhow::Result<Exit>) -> ExitCode {
     memory::grow_by_large_steps();
-    match run() {
+    let result = run();
+    // What is left is to give memory back, and the next tool, which has all now, may be waiting for this processor.
+    std::thread::yield_now();
+    match result {
         Ok(exit) => exit.into(),
         Err(error) if is_broken_pipe(&error) => Exit::Complete.into(),
         Err(error) => {

@@ -6,15 +6,32 @@ use std::alloc::{GlobalAlloc, Layout, System};
 use std::fs::File;
 use std::io::Read;
 
-/// Has the heap grow by a MiB at once, and keep as much when it shrinks. glibc asks the kernel for 128 KiB at a time otherwise,
+/// By how much the heap grows at once, and what it keeps when it shrinks. glibc asks the kernel for 128 KiB at a time otherwise,
 /// and gives them back as often: a snapshot of hundreds of threads is a few MiB. What is not written to takes no memory.
+const STEP: libc::c_int = 1 << 20;
+
+/// Has the heap grow by large steps, and shrink by larger ones.
 pub(crate) fn grow_by_large_steps() {
     #[cfg(target_env = "gnu")]
     {
         #[expect(unsafe_code, reason = "there is no safe wrapper")]
         // SAFETY: takes numbers only, and the heap there is stays in use.
-        let _ = unsafe { libc::mallopt(libc::M_TOP_PAD, 1 << 20) };
+        let _ = unsafe { (libc::mallopt(libc::M_TOP_PAD, STEP), libc::mallopt(libc::M_TRIM_THRESHOLD, 4 * STEP)) };
     }
+}
+
+/// Has the kernel find some memory now, which takes a microsecond a page: as much as a snapshot of a hundred threads needs. One
+/// whose input comes from another tool waits for that, and has nothing else to do.
+pub(crate) fn fill_the_wait() {
+    const PIECE: usize = 64 << 10;
+    const PAGE: usize = 4096;
+    // Longer ones would not come from the heap, and not stay there.
+    let pieces: [Vec<u8>; 6] = std::array::from_fn(|_| {
+        let mut piece = Vec::with_capacity(PIECE);
+        piece.spare_capacity_mut().iter_mut().step_by(PAGE).for_each(|byte| _ = byte.write(0));
+        piece
+    });
+    std::hint::black_box(&pieces);
 }
 
 #[global_allocator]
