@@ -87,7 +87,11 @@ impl Memory for Copied {
         let mut index = self.last.get();
         let holds = |(start, piece): &(u64, Piece)| *start <= address.0 && address.0 < piece.end;
         if !self.pieces.get(index).is_some_and(holds) {
-            index = self.pieces.partition_point(|(_, piece)| piece.end <= address.0);
+            // Who reads all of it, reads one after the other.
+            index += 1;
+            if !self.pieces.get(index).is_some_and(holds) {
+                index = self.pieces.partition_point(|(_, piece)| piece.end <= address.0);
+            }
             self.last.set(index);
         }
         let (mut at, mut rest) = (address.0, buffer);
