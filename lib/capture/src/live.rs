@@ -20,6 +20,7 @@ mod reading;
 mod refusal;
 mod rehearsal;
 mod row;
+mod sight;
 mod sleepers;
 mod sockets;
 pub(crate) mod stack;

@@ -9,10 +9,11 @@ use super::memory::{AtOnce, LiveMemory};
 use super::procfs::{Proc, Stat, Status, split_arguments};
 use super::refusal;
 use super::rehearsal::{self, Rehearsal, widen};
+use super::sight::Sight;
 use super::sleepers::{Bedroom, Sleeper};
 use super::stack::{MAX_STACK, own_stacks};
-use super::tasks::{Seen, Sight, Tasks};
-use super::waits::Before;
+use super::tasks::Tasks;
+use super::waits::{Asleep, Before};
 use crate::Options;
 use crate::error::CaptureError;
 use crate::modules::{self, LoadedModules};
@@ -74,9 +75,10 @@ pub(crate) fn look(pid: u32, options: &Options) -> Result<Look, CaptureError> {
         return Err(CaptureError::KernelThread { pid });
     }
     let tasks = Tasks::of(&leader, &status.namespace_pids).map_err(|error| refusal::of(pid, &error))?;
-    let mut sight = Sight::begin(tasks);
-    let living = if stat.is_zombie() { living(pid, sight.seen()) } else { Some(pid) };
+    let states = || tasks.tids().into_iter().filter_map(|tid| Some((tid, tasks.describe(tid, &mut Vec::new())?)));
+    let living = if stat.is_zombie() { living(pid, states()) } else { Some(pid) };
     let living = living.ok_or(CaptureError::Zombie { pid, parent: stat.ppid })?;
+    let mut sight = Sight::begin(tasks);
     let proc = Proc::of(living);
     check_architecture(pid, &proc)?;
 
@@ -98,20 +100,20 @@ pub(crate) fn look(pid: u32, options: &Options) -> Result<Look, CaptureError> {
     let recorder = Recorder::new(&memory);
     let walk =
         |threads: &[Thread]| runtime.found.as_ref().map(|found| (found, pyst_python::walk(found, threads, &recorder)));
-    // Without stacks the walk needs no more of threads than their ids, and need not wait for them to be seen.
-    let walked_by_ids = if is_stopped { None } else { sight.by_ids().map(|threads| walk(&threads)) };
-    let seen = sight.seen();
-    let threads: Vec<Thread> = seen.iter().map(|seen| seen.thread.clone()).collect();
+    let ids = sight.ids();
+    // Without stacks the walk needs no more of threads than their ids, and need not wait for what is seen of them.
+    let walked_by_ids = (!is_stopped).then(|| walk(&ids));
+    let asleep = sight.asleep();
     let bedroom = Bedroom::of(&memory, &maps, stat.start_stack);
-    let stacks = if !is_stopped { Vec::new() } else { look_at_stacks(bedroom, seen, &memory) };
-    let as_asleep = with_registers(&threads, &stacks);
+    let stacks = if !is_stopped { Vec::new() } else { look_at_stacks(bedroom, &ids, asleep, &memory) };
+    let as_asleep = with_registers(&ids, &stacks);
     let walked = walked_by_ids.unwrap_or_else(|| walk(&as_asleep));
-    let waits = Before::of(&proc, seen.iter().map(|seen| seen.wait.clone()).collect(), &recorder);
+    let mut waits = Before::of(&proc, asleep, &recorder);
     let python = walked.as_ref().map(|(found, walked)| (*found, &walked.python));
     let locals = python.map(|(found, python)| Locals::look(found, python, options.locals, &AtOnce(&memory)));
 
     let seen_by_walk = recorder.into_ranges();
-    let slack: Vec<Range> = python.map_or_else(Vec::new, |(_, python)| slack(python, seen));
+    let slack: Vec<Range> = python.map_or_else(Vec::new, |(_, python)| slack(python, asleep));
     let prediction = widen(seen_by_walk.iter().chain(&slack).copied().collect(), &maps);
     let mut led_to = RangeSet::new();
     if !stacks.is_empty() {
@@ -122,7 +124,7 @@ pub(crate) fn look(pid: u32, options: &Options) -> Result<Look, CaptureError> {
     }
     let of_locals = locals.iter().flat_map(|locals| locals.ranges());
     // Of many threads this is a lot.
-    drop((sight, as_asleep));
+    drop(as_asleep);
     let seen = rehearsal::Seen {
         walked: seen_by_walk.into_iter().chain(of_locals.copied()).collect(),
         settled: walked.as_ref().is_none_or(|(_, walked)| !walked.unsettled),
@@ -134,6 +136,9 @@ pub(crate) fn look(pid: u32, options: &Options) -> Result<Look, CaptureError> {
     let rehearsal = Rehearsal::of(seen, &memory, &maps);
     let (prediction, rehearsal) = (Arc::new(prediction), Arc::new(rehearsal));
     let out_of_reach = memory.patience().given_up();
+    let seen = sight.into_seen(&ids);
+    waits.add_channels(seen.iter().filter_map(|seen| Some((seen.thread.tid, seen.wait_channel.clone()?))));
+    let threads = seen.into_iter().map(|seen| seen.thread).collect();
     Ok(Look {
         proc,
         living,
@@ -166,15 +171,25 @@ fn find_runtime(loaded: &mut LoadedModules, finder: &LiveFiles<'_>, maps: &[Map]
     if has_more { find(loaded) } else { runtime }
 }
 
-/// The threads that sleep, and what their stacks are made of.
-fn look_at_stacks(mut bedroom: Bedroom<'_>, seen: &[Seen], memory: &LiveMemory) -> Vec<(Sleeper, Vec<Range>)> {
-    let mut stacks = Vec::with_capacity(seen.len());
-    for seen in seen.chunks(STACKS_AT_ONCE) {
-        let places = seen.iter().filter_map(|seen| seen.place);
-        let tops = places.map(|(sp, _)| Range { start: sp, end: Address(sp.0.saturating_add(FIRST_PAGES)) });
+/// The threads that sleep, ascending, and what their stacks are made of.
+fn look_at_stacks(
+    mut bedroom: Bedroom<'_>,
+    threads: &[Thread],
+    asleep: &[(Tid, Asleep)],
+    memory: &LiveMemory,
+) -> Vec<(Sleeper, Vec<Range>)> {
+    let mut stacks = Vec::with_capacity(asleep.len());
+    for asleep in asleep.chunks(STACKS_AT_ONCE) {
+        let tops = asleep.iter().map(|(_, asleep)| {
+            let (sp, _) = asleep.place();
+            Range { start: sp, end: Address(sp.0.saturating_add(FIRST_PAGES)) }
+        });
         memory.prefetch(tops.collect::<RangeSet>().merged());
-        let asleep = seen.iter().filter_map(|seen| Some((&seen.thread, seen.place?)));
-        stacks.extend(asleep.map(|(thread, (sp, pc))| bedroom.look(thread, sp, pc)));
+        stacks.extend(asleep.iter().filter_map(|(tid, asleep)| {
+            let at = threads.binary_search_by_key(tid, |thread| thread.tid).ok()?;
+            let (sp, pc) = asleep.place();
+            Some(bedroom.look(threads.get(at)?, sp, pc))
+        }));
     }
     stacks
 }
@@ -197,11 +212,8 @@ fn with_registers<'a>(threads: &'a [Thread], stacks: &[(Sleeper, Vec<Range>)]) -
 }
 
 /// Where threads that run may have pushed frames by then.
-fn slack(python: &Python, seen: &[Seen]) -> Vec<Range> {
-    let sleeps = |tid: Option<Tid>| {
-        let at = tid.and_then(|tid| seen.binary_search_by_key(&tid, |seen| seen.thread.tid).ok());
-        at.and_then(|at| seen.get(at)).is_some_and(|seen| seen.place.is_some())
-    };
+fn slack(python: &Python, asleep: &[(Tid, Asleep)]) -> Vec<Range> {
+    let sleeps = |tid: Option<Tid>| tid.is_some_and(|tid| asleep.binary_search_by_key(&tid, |(tid, _)| *tid).is_ok());
     let awake = python.states.iter().filter(|state| !sleeps(state.tid));
     let innermost = awake.filter_map(|state| state.frames.first());
     innermost.filter_map(|frame| Range::sized(frame.address, SLACK)).collect()
@@ -265,9 +277,8 @@ impl Look {
 
 /// A thread that lives: the leader if it does, for others come and go, and ids wrap around, so that the lowest may be the
 /// newest.
-fn living(pid: u32, seen: &[Seen]) -> Option<u32> {
-    let lives = |thread: &&Thread| !matches!(thread.state, Some(b'Z' | b'X'));
-    let living = seen.iter().map(|seen| &seen.thread).filter(lives).map(|thread| thread.tid.0);
+fn living(pid: u32, states: impl Iterator<Item = (u32, u8)>) -> Option<u32> {
+    let living = states.filter(|(_, state)| !matches!(state, b'Z' | b'X')).map(|(tid, _)| tid);
     living.min_by_key(|tid| (*tid != pid, *tid))
 }
 
@@ -346,19 +357,14 @@ fn check_architecture(pid: u32, proc: &Proc) -> Result<(), CaptureError> {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use pyst_snapshot::payload::ThreadWait;
 
     #[test]
     fn the_leader_stands_for_the_process_while_it_lives() {
-        let thread = |tid, state| Seen {
-            thread: Thread { tid: Tid(tid), state: Some(state), ..Thread::default() },
-            wait: ThreadWait::default(),
-            place: None,
-        };
+        let living = |states: &[(u32, u8)]| living(900, states.iter().copied());
         // Ids have wrapped around: a short-lived thread has a lower one than the leader.
-        assert_eq!(living(900, &[thread(5, b'R'), thread(900, b'S'), thread(901, b'S')]), Some(900));
-        assert_eq!(living(900, &[thread(5, b'X'), thread(7, b'R'), thread(900, b'Z')]), Some(7));
-        assert_eq!(living(900, &[thread(900, b'Z')]), None);
+        assert_eq!(living(&[(5, b'R'), (900, b'S'), (901, b'S')]), Some(900));
+        assert_eq!(living(&[(5, b'X'), (7, b'R'), (900, b'Z')]), Some(7));
+        assert_eq!(living(&[(900, b'Z')]), None);
     }
 
     #[test]

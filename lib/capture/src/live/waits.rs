@@ -8,7 +8,7 @@ use nix::time::ClockId;
 use pyst_kernel::Call;
 use pyst_memory::Memory;
 use pyst_snapshot::payload::{OpenFile, SystemCall, Thread, ThreadWait, Waits};
-use pyst_snapshot::{Address, Bytes, Range};
+use pyst_snapshot::{Address, Bytes, Range, Tid};
 use std::collections::{BTreeMap, BTreeSet};
 use std::fs::File;
 use std::io::Read;
@@ -37,8 +37,12 @@ pub(crate) struct Before {
 }
 
 impl Before {
-    /// What threads wait for. What their system calls point to is read from `memory`.
-    pub(crate) fn of(proc: &Proc, threads: Vec<ThreadWait>, memory: &dyn Memory) -> Before {
+    /// The system calls that threads sleep in; `asleep` is ascending. What their arguments point to is read from `memory`.
+    pub(crate) fn of(proc: &Proc, asleep: &[(Tid, Asleep)], memory: &dyn Memory) -> Before {
+        let wait = |(tid, asleep): &(Tid, Asleep)| {
+            Some(ThreadWait { tid: *tid, wait_channel: None, system_call: Some(asleep.system_call()?) })
+        };
+        let threads: Vec<ThreadWait> = asleep.iter().filter_map(wait).collect();
         let mut descriptors = BTreeSet::new();
         for some in threads.chunks(CALLS_AT_ONCE) {
             let calls = some.iter().filter_map(|wait| wait.system_call.as_ref());
@@ -53,6 +57,19 @@ impl Before {
             before.look_at(proc, descriptor);
         }
         before
+    }
+
+    /// Adds what the kernel calls what threads wait for.
+    pub(crate) fn add_channels(&mut self, channels: impl Iterator<Item = (Tid, Bytes)>) {
+        let in_calls = self.threads.len();
+        for (tid, channel) in channels {
+            let of_calls = self.threads.get_mut(..in_calls).unwrap_or_default();
+            match of_calls.binary_search_by_key(&tid, |wait| wait.tid).ok().and_then(|at| of_calls.get_mut(at)) {
+                Some(wait) => wait.wait_channel = Some(channel),
+                None => self.threads.push(ThreadWait { tid, wait_channel: Some(channel), system_call: None }),
+            }
+        }
+        self.threads.sort_unstable_by_key(|wait| wait.tid);
     }
 
     fn look_at(&mut self, proc: &Proc, descriptor: i32) {
