@@ -26,6 +26,7 @@ mod sockets;
 pub(crate) mod stack;
 mod stop;
 mod tasks;
+mod together;
 mod tracer;
 mod unstopped;
 mod waits;

@@ -25,7 +25,7 @@ use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Instant;
 
 /// Ranges a call reads; more are no faster, and 1024 are the kernel's limit.
-const RANGES_PER_CALL: usize = 64;
+pub(super) const RANGES_PER_CALL: usize = 64;
 
 /// Bytes a call reads at most, so that a deadline is noticed between calls.
 const BYTES_PER_CALL: usize = 1 << 20;

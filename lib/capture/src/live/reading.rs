@@ -6,6 +6,7 @@ use super::locals::Locals;
 use super::pagemap::Pagemap;
 use super::rehearsal::Rehearsal;
 use super::stack::{MAX_STACK, own_stacks, top_of_stack};
+use super::together::Together;
 use nix::errno::Errno;
 use pyst_memory::{Memory, RangeSet};
 use pyst_python::Walked;
@@ -44,29 +45,43 @@ impl Ask {
 
 /// The thread that reads the target's memory while the tracer watches the clock.
 pub(super) struct Reader {
-    jobs: Sender<Vec<Thread>>,
+    jobs: Sender<Job>,
     done: Receiver<bool>,
+}
+
+enum Job {
+    /// To read with the tracer, until a time.
+    Help(Arc<Together>, Instant),
+    /// To read all of it, with the stacks of these threads.
+    All(Vec<Thread>),
 }
 
 impl Reader {
     pub(super) fn start(copy: &Copy, ask: &Ask) -> Result<Reader, Errno> {
-        let (jobs, job) = mpsc::channel::<Vec<Thread>>();
+        let (jobs, job) = mpsc::channel();
         let (finished, done) = mpsc::channel();
         let (copy, ask) = (copy.clone(), ask.clone());
         let read = move || {
             // The tracer may not need it, or give up before there is anything to read.
-            if let Ok(threads) = job.recv() {
-                let settled = read_all(&copy, &threads, &ask);
-                let _ = finished.send(settled);
+            for job in job {
+                match job {
+                    Job::Help(together, deadline) => _ = together.help(&copy, deadline),
+                    Job::All(threads) => _ = finished.send(read_all(&copy, &threads, &ask)),
+                }
             }
         };
         std::thread::Builder::new().name("reader".to_owned()).spawn(read).map_err(|_| Errno::EAGAIN)?;
         Ok(Reader { jobs, done })
     }
 
+    /// Has it read with the tracer.
+    pub(super) fn help(&self, together: &Arc<Together>, deadline: Instant) {
+        let _ = self.jobs.send(Job::Help(Arc::clone(together), deadline));
+    }
+
     /// Has everything read, and says whether the Python frames in it hold together, if that came to an end in time.
     pub(super) fn read(&self, threads: Vec<Thread>, limit: Duration) -> Option<bool> {
-        self.jobs.send(threads).ok()?;
+        self.jobs.send(Job::All(threads)).ok()?;
         self.done.recv_timeout(limit).ok()
     }
 }

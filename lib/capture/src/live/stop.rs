@@ -16,6 +16,7 @@ use super::pagemap::Pagemap;
 use super::reading::{Ask, Moved, Reader, Review};
 use super::rehearsal::Rehearsal;
 use super::stack::{MAX_STACK, MAX_STACKS, stack_at};
+use super::together::Together;
 use super::tracer::{State, Traced, Tracer};
 use crate::registers::stack_pointer;
 use crate::sys;
@@ -83,6 +84,7 @@ fn trace(plan: Plan) -> Result<Stopped, Errno> {
     let mut tracer = Tracer::of(task_directory, threads)?;
     let count = tracer.threads().len();
     let present = (!pages_may_go).then(|| rehearsal.present(&pagemap));
+    let together = present.as_deref().and_then(Together::of).map(Arc::new);
 
     let started = Instant::now();
     let captured_at = SystemTime::now();
@@ -93,12 +95,19 @@ fn trace(plan: Plan) -> Result<Stopped, Errno> {
     // One that took long to stop went on until then, or waited for something else.
     let began = if count == 1 && started.elapsed() > limit { Instant::now() } else { started };
     let deadline = if count == 1 { Instant::now() } else { started } + limit;
+    if let Some(together) = &together {
+        reader.help(together, deadline);
+    }
     tracer.read_registers();
     let mut threads = tracer.take_threads();
     let moved = if stacks { give_stacks(&mut threads, &rehearsal, &ask.maps) } else { Vec::new() };
     let read = || {
-        let present = present.as_deref().map_or_else(|| pagemap.present(&rehearsal.ranges).into(), Cow::from);
-        copy.read_until(&present, Some(deadline)).ok()?;
+        if let Some(together) = &together {
+            together.finish(&copy, deadline).ok()?;
+        } else {
+            let present = present.as_deref().map_or_else(|| pagemap.present(&rehearsal.ranges).into(), Cow::from);
+            copy.read_until(&present, Some(deadline)).ok()?;
+        }
         let (threads, moved) = (&threads, moved.as_slice());
         let review =
             Review { copy: &copy, threads, moved, rehearsal: &rehearsal, ask: &ask, pagemap: &pagemap, deadline };
