@@ -6,14 +6,12 @@ use std::alloc::{GlobalAlloc, Layout, System};
 use std::fs::File;
 use std::io::Read;
 
-/// By how much the heap grows at once, and what it keeps when it shrinks. glibc asks the kernel for 128 KiB at a time otherwise,
-/// and gives them back as often: a snapshot of hundreds of threads is a few MiB. What is not written to takes no memory.
-const STEP: libc::c_int = 1 << 20;
-
-/// Has the heap grow by large steps, and shrink by larger ones.
+/// Has the heap grow by a MiB at once, and shrink by more. glibc asks the kernel for 128 KiB at a time otherwise, and gives them
+/// back as often: a snapshot of hundreds of threads is a few MiB. What is not written to takes no memory.
 pub(crate) fn grow_by_large_steps() {
     #[cfg(target_env = "gnu")]
     {
+        const STEP: libc::c_int = 1 << 20;
         #[expect(unsafe_code, reason = "there is no safe wrapper")]
         // SAFETY: takes numbers only, and the heap there is stays in use.
         let _ = unsafe { (libc::mallopt(libc::M_TOP_PAD, STEP), libc::mallopt(libc::M_TRIM_THRESHOLD, 4 * STEP)) };

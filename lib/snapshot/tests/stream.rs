@@ -314,3 +314,11 @@ fn random_damage_never_panics_and_never_passes_for_sound() {
         assert!(!sound, "seed {seed}: byte {at} flipped by {flip:#x} went unnoticed");
     }
 }
+
+#[test]
+fn the_page_lists_every_kind_of_section() {
+    let page = include_str!("../../../schemas/snapshot.md").to_lowercase();
+    for (kind, name) in SectionKind::KNOWN {
+        assert!(page.contains(&format!("\n| {} | {name} |", kind.0)), "{name}");
+    }
+}
