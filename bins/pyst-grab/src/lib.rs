@@ -11,7 +11,8 @@ use pace::Pace;
 use pyst_capture::{CaptureError, Member, NoBlock, Options, failed_snapshot};
 use pyst_cli::{Exit, Progress, SearchArgs};
 use pyst_elf::{Search, split_list};
-use pyst_snapshot::payload::{Diagnostic, Severity};
+use pyst_snapshot::Payload;
+use pyst_snapshot::payload::{Diagnostic, Diagnostics, Severity};
 use sink::Sink;
 use std::sync::Arc;
 use std::time::Duration;
@@ -44,7 +45,9 @@ pub fn run(args: &Args) -> anyhow::Result<Exit> {
                 Ok(captured) => {
                     is_root_captured |= index == 0;
                     // One that fails later is of no use either, whatever came before.
-                    sink.put(captured.flat_map(|section| section.map_or_else(failed, |section| vec![section])))?;
+                    let why =
+                        |error| failed(error).into_iter().filter(|section| section.kind == Diagnostics::KIND).collect();
+                    sink.put(captured.flat_map(|section| section.map_or_else(why, |section| vec![section])))?;
                 }
                 Err(error) => sink.put(failed(error))?,
             }

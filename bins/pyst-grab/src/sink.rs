@@ -76,12 +76,15 @@ impl<'a> Sink<'a> {
 fn write(sections: impl IntoIterator<Item = RawSection>, out: &mut Output) -> io::Result<Described> {
     let mut described = Described::default();
     let mut writer = SnapshotWriter::begin(out)?;
-    for section in sections {
+    let mut sections = sections.into_iter();
+    for section in &mut sections {
         writer.write(&section)?;
         // The next tool has work to do.
         writer.flush()?;
         described.note(section);
     }
     writer.end()?;
+    // Which may take a while.
+    drop(sections);
     Ok(described)
 }

@@ -1,7 +1,8 @@
 //! A capture on a thread of its own, and what it makes: each section of the snapshot as soon as it is there, so that it can be
 //! written, and read by the next tool, while the others are made.
 //!
-//! Nothing is handed out before the target runs on, and from then on it does not matter how slowly sections are taken.
+//! Nothing is handed out before the target runs on and all is read that is read of it, so that it does not matter how slowly
+//! sections are taken.
 
 use crate::error::CaptureError;
 use crate::sys;
@@ -11,16 +12,17 @@ use std::sync::mpsc::{self, Receiver, RecvTimeoutError, SyncSender};
 use std::thread::JoinHandle;
 use std::time::Duration;
 
-/// As many sections wait to be taken at most: they and the copy of the target that they are made of are not both held.
+/// As many sections wait to be taken at most. Of a large target all of them beside the copy that they are made of would be a lot.
 const WAITING: usize = 4;
 
 /// What a capture is about to do, or has made.
 enum Step {
     /// Something that may take as long as this.
     Within(Duration),
-    /// Making the snapshot. The target is not touched any more.
+    /// What takes as long as it takes: the target runs on.
     Finish,
     Section(RawSection),
+    End,
     Failed(CaptureError),
 }
 
@@ -33,20 +35,19 @@ impl Steps {
         let _ = self.0.send(Step::Within(limit));
     }
 
-    /// The target runs on, and sections come next.
-    pub(crate) fn finish(&self) -> Sections<'_> {
+    /// The target runs on.
+    pub(crate) fn finish(&self) {
         let _ = self.0.send(Step::Finish);
-        Sections(self)
     }
-}
 
-/// Where the capturing thread hands out sections.
-pub(crate) struct Sections<'a>(&'a Steps);
-
-impl Sections<'_> {
     /// Hands out a section.
     pub(crate) fn put(&self, section: RawSection) {
-        let _ = self.0.0.send(Step::Section(section));
+        let _ = self.0.send(Step::Section(section));
+    }
+
+    /// That was all.
+    pub(crate) fn end(&self) {
+        let _ = self.0.send(Step::End);
     }
 
     /// Hands out `payload` as a section.
@@ -60,13 +61,15 @@ impl Sections<'_> {
 /// until the capturing thread has let go of what it took, which of a large target takes a while.
 #[derive(Debug)]
 pub struct Captured {
+    first: Option<RawSection>,
+    /// Nothing any more when the last has come.
     steps: Option<Receiver<Step>>,
     worker: Option<JoinHandle<()>>,
 }
 
 impl Captured {
-    /// Runs `capture` on a thread until it has taken what it wants. It gets `limit` for what it does first; what it is late for is
-    /// given up with the error `stuck`, of so many seconds, and the thread is left behind.
+    /// Runs `capture` on a thread until it hands out the first section. It gets `limit` for what it does first; what it is late for
+    /// is given up with the error `stuck`, of so many seconds, and the thread is left behind.
     pub(crate) fn by(
         limit: Duration,
         stuck: impl FnOnce(u64) -> CaptureError,
@@ -87,12 +90,12 @@ impl Captured {
         loop {
             match next_step.recv_timeout(limit) {
                 Ok(Step::Within(time)) => limit = time,
-                // Sections come behind it.
-                Ok(Step::Finish | Step::Section(_)) => {
-                    return Ok(Captured { steps: Some(next_step), worker: Some(worker) });
+                Ok(Step::Finish) => limit = Duration::MAX,
+                Ok(Step::Section(first)) => {
+                    return Ok(Captured { first: Some(first), steps: Some(next_step), worker: Some(worker) });
                 }
                 Ok(Step::Failed(error)) => return Err(error),
-                Err(RecvTimeoutError::Disconnected) => return Err(panicked()),
+                Ok(Step::End) | Err(RecvTimeoutError::Disconnected) => return Err(panicked()),
                 Err(RecvTimeoutError::Timeout) => return Err(stuck(limit.as_secs())),
             }
         }
@@ -112,20 +115,19 @@ impl Iterator for Captured {
     type Item = Result<RawSection, CaptureError>;
 
     fn next(&mut self) -> Option<Self::Item> {
+        if let Some(first) = self.first.take() {
+            return Some(Ok(first));
+        }
         loop {
-            match self.steps.as_ref()?.recv() {
+            let error = match self.steps.as_ref()?.recv() {
                 Ok(Step::Section(section)) => return Some(Ok(section)),
-                Ok(Step::Failed(error)) => {
-                    self.steps = None;
-                    return Some(Err(error));
-                }
-                Ok(Step::Within(_) | Step::Finish) => {}
-                Err(mpsc::RecvError) => {
-                    self.steps = None;
-                    let has_panicked = self.worker.take()?.join().is_err();
-                    return has_panicked.then(|| Err(panicked()));
-                }
-            }
+                Ok(Step::Within(_) | Step::Finish) => continue,
+                Ok(Step::End) => None,
+                Ok(Step::Failed(error)) => Some(error),
+                Err(mpsc::RecvError) => Some(panicked()),
+            };
+            self.steps = None;
+            return error.map(Err);
         }
     }
 }
@@ -158,8 +160,10 @@ mod tests {
     fn sections_come_in_their_order_and_end() {
         let captured = Captured::by(PATIENT, stuck, |steps| {
             steps.within(PATIENT);
-            let sections = steps.finish();
-            (0..100).try_for_each(|_| sections.append(&Waits::default()))
+            steps.finish();
+            (0..100).try_for_each(|_| steps.append(&Waits::default()))?;
+            steps.end();
+            Ok(())
         });
         let snapshot = captured.unwrap().snapshot().unwrap();
         assert_eq!(snapshot.raw(SectionKind::WAITS).count(), 100);
@@ -170,7 +174,7 @@ mod tests {
         let failing = |sections| {
             Captured::by(PATIENT, stuck, move |steps| {
                 for _ in 0..sections {
-                    steps.finish().append(&Waits::default())?;
+                    steps.append(&Waits::default())?;
                 }
                 Err(CaptureError::Exited { pid: 7 })
             })
@@ -185,7 +189,7 @@ mod tests {
         let panicking = |sections| {
             Captured::by(PATIENT, stuck, move |steps| {
                 for _ in 0..sections {
-                    steps.finish();
+                    steps.append(&Waits::default())?;
                 }
                 panic!("as it should in this test")
             })
@@ -205,8 +209,7 @@ mod tests {
     fn what_nobody_takes_keeps_no_thread() {
         let (done, is_done) = mpsc::channel();
         let captured = Captured::by(PATIENT, stuck, move |steps| {
-            let sections = steps.finish();
-            (0..100).try_for_each(|_| sections.append(&Waits::default()))?;
+            (0..100).try_for_each(|_| steps.append(&Waits::default()))?;
             let _ = done.send(());
             Ok(())
         });

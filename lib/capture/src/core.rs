@@ -130,8 +130,9 @@ fn capture_here(path: &Path, exe: Option<&Path>, options: &Options, steps: &Step
         waits: Waits::default(),
         verdicts: None,
         open_files: &|_| Vec::new(),
+        check: &|| Ok(()),
     };
-    finish::finish(facts, options, &steps.finish())
+    finish::finish(facts, options, steps)
 }
 
 /// The mappings: segments, with the files that the notes name for them.

@@ -4,7 +4,7 @@
 //! results are thrown away, what they read is kept, so that they give the same results over the snapshot.
 
 use crate::Options;
-use crate::captured::Sections;
+use crate::captured::Steps;
 use crate::error::CaptureError;
 use crate::modules::{LoadedModules, WithFiles};
 use crate::registers::{RED_ZONE, stack_pointer};
@@ -42,10 +42,12 @@ pub(crate) struct Facts<'a> {
     pub(crate) verdicts: Option<Verdicts>,
     /// The open files with these descriptors.
     pub(crate) open_files: &'a dyn Fn(&BTreeSet<i32>) -> Vec<OpenFile>,
+    /// Whether the target was itself to the end.
+    pub(crate) check: &'a dyn Fn() -> Result<(), CaptureError>,
 }
 
 /// Records what the stages ask, and makes the sections of the snapshot, in the order in which they can be made.
-pub(crate) fn finish(facts: Facts<'_>, options: &Options, snapshot: &Sections<'_>) -> Result<(), CaptureError> {
+pub(crate) fn finish(facts: Facts<'_>, options: &Options, snapshot: &Steps) -> Result<(), CaptureError> {
     let Facts {
         capture,
         process,
@@ -59,6 +61,7 @@ pub(crate) fn finish(facts: Facts<'_>, options: &Options, snapshot: &Sections<'_
         waits,
         verdicts,
         open_files,
+        check,
     } = facts;
     let memory = WithFiles { memory, maps, loaded };
     let threads = Threads { threads };
@@ -97,18 +100,6 @@ pub(crate) fn finish(facts: Facts<'_>, options: &Options, snapshot: &Sections<'_
         mappings = unwound.mappings;
         answers = renumbered(recorded, &ids);
     }
-    let complete = diagnostics.iter().all(|diagnostic| diagnostic.severity < Severity::LOSS);
-    let capture = Capture { complete, ..capture };
-    snapshot.append(&capture)?;
-    snapshot.append(&process)?;
-    snapshot.append(&threads)?;
-    snapshot.append(&modules)?;
-    snapshot.append(&runtime)?;
-    if !options.python_only {
-        append_answers(snapshot, &answers, options)?;
-    }
-    drop(answers);
-
     let python = runtime.found.as_ref().map(|found| pyst_python::walk(found, &threads.threads, &recorder).python);
     if let Some((found, python)) = runtime.found.as_ref().zip(python.as_ref()) {
         // What they have to say, pyst-py says.
@@ -117,10 +108,25 @@ pub(crate) fn finish(facts: Facts<'_>, options: &Options, snapshot: &Sections<'_
             let _ = pyst_python::variables(found, python, &recorder, limit);
         }
     }
-    if let Some(python) = python.filter(|_| options.source) {
-        snapshot.append(&source::read(&python, &paths, process.started_at_ns, capture.captured_at_ns))?;
-    }
+    let source = python
+        .filter(|_| options.source)
+        .map(|python| source::read(&python, &paths, process.started_at_ns, capture.captured_at_ns));
     let waits = wait_for(waits, &threads, capture.arch, open_files, &recorder);
+    check()?;
+
+    let complete = diagnostics.iter().all(|diagnostic| diagnostic.severity < Severity::LOSS);
+    snapshot.append(&Capture { complete, ..capture })?;
+    snapshot.append(&process)?;
+    snapshot.append(&threads)?;
+    snapshot.append(&modules)?;
+    snapshot.append(&runtime)?;
+    if !options.python_only {
+        append_answers(snapshot, &answers, options)?;
+    }
+    drop(answers);
+    if let Some(source) = source {
+        snapshot.append(&source)?;
+    }
     if waits != Waits::default() {
         snapshot.append(&waits)?;
     }
@@ -130,7 +136,9 @@ pub(crate) fn finish(facts: Facts<'_>, options: &Options, snapshot: &Sections<'_
     let read = recorder.into_sections(&mut |section| snapshot.put(section))?;
     snapshot.append(&Maps { maps: recorded_maps(maps, &read, &mappings) })?;
     // Last: the stages take it for a sign that they may begin.
-    snapshot.append(&Diagnostics { stage: Stage::GRAB, items: diagnostics })
+    snapshot.append(&Diagnostics { stage: Stage::GRAB, items: diagnostics })?;
+    snapshot.end();
+    Ok(())
 }
 
 /// What threads wait for, with the files that their system calls name; what their arguments point to is recorded.
@@ -157,7 +165,7 @@ fn wait_for(
     Waits { threads: said.into_values().collect(), files: open_files(&descriptors), ..waits }
 }
 
-fn append_answers(snapshot: &Sections<'_>, answers: &RecordedAnswers, options: &Options) -> Result<(), CaptureError> {
+fn append_answers(snapshot: &Steps, answers: &RecordedAnswers, options: &Options) -> Result<(), CaptureError> {
     snapshot.append(&answers.unwind)?;
     snapshot.append(&answers.symbols)?;
     if options.debug_info {

@@ -111,12 +111,6 @@ fn look_limit(options: &Options) -> Duration {
 /// Captures, and hands out what comes of it.
 fn capture_here(pid: u32, start: Option<u64>, options: &Options, steps: &Steps) -> Result<(), CaptureError> {
     let (mut look, taken) = look_and_take(pid, options, steps)?;
-    // One that has exited by now was what was captured.
-    if let Some(start) = start
-        && start_of(pid).is_some_and(|now| now != start)
-    {
-        return Err(CaptureError::Exited { pid });
-    }
     look.forget_what_was_expected();
     if taken.threads.len() > MANY_THREADS {
         sys::give_memory_back();
@@ -124,7 +118,7 @@ fn capture_here(pid: u32, start: Option<u64>, options: &Options, steps: &Steps) 
     if !options.python_only {
         look.renew_modules(&options.search);
     }
-    let sections = steps.finish();
+    steps.finish();
     let Taken { mut threads, memory, captured_at, blocking, stopped, bytes, verdicts, .. } = taken;
     let mut diagnostics = [taken.diagnostics, taken.interrupted].concat();
     diagnostics.extend(pages_out_of_reach(&look.out_of_reach));
@@ -153,8 +147,13 @@ fn capture_here(pid: u32, start: Option<u64>, options: &Options, steps: &Steps) 
         waits,
         verdicts,
         open_files: &|descriptors| look.waits.files(&look.proc, descriptors),
+        // One that has exited by now was what was captured.
+        check: &|| match (start, start_of(pid)) {
+            (Some(start), Some(now)) if now != start => Err(CaptureError::Exited { pid }),
+            _ => Ok(()),
+        },
     };
-    finish::finish(facts, options, &sections)
+    finish::finish(facts, options, steps)
 }
 
 /// A process that became another program between the look and the stop is looked at once more: what is mapped where, and what
