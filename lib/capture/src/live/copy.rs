@@ -82,6 +82,11 @@ impl Copy {
         Ok(())
     }
 
+    /// Has what other threads read right now not count: it will be read anew.
+    pub(crate) fn overtake(&self) {
+        self.lock().epoch += 1;
+    }
+
     /// Reads some of the first ranges of `gaps` and cuts off what is done with.
     fn read_batch(&self, gaps: &mut [Range]) -> Result<(), Ended> {
         let mut remote = [RemoteIoVec { base: 0, len: 0 }; RANGES_PER_CALL];
@@ -98,7 +103,10 @@ impl Copy {
             }
         }
         let remote = remote.get(..count).unwrap_or_default();
-        let mut buffer = self.lock().ready.take(wanted);
+        let (mut buffer, epoch) = {
+            let mut held = self.lock();
+            (held.ready.take(wanted), held.epoch)
+        };
         let got = match process_vm_readv(self.pid, &mut [IoSliceMut::new(buffer.bytes_mut())], remote) {
             Ok(got) => got,
             Err(Errno::EFAULT | Errno::EIO | Errno::EINVAL) => 0,
@@ -109,7 +117,7 @@ impl Copy {
             }
         };
         let mut held = self.lock();
-        if held.closed {
+        if held.closed || held.epoch != epoch {
             return Err(Ended);
         }
         match got {

@@ -9,6 +9,8 @@ use std::collections::BTreeMap;
 pub(super) struct Held {
     /// Set when the target runs again: nothing that is read from then on may be kept.
     pub(super) closed: bool,
+    /// How often what was being read stopped to count.
+    pub(super) epoch: u32,
     /// What is not read though it is missing: pages for which others waited in vain. Ascending and disjoint.
     pub(super) left_out: Vec<Range>,
     /// Set while what is missing may not be fetched, or only what is in memory: it is noted here.
