@@ -5,7 +5,7 @@
 //! it read, and it runs again, with the same result, over an [`Image`] of just those bytes. What must hold:
 //!
 //! - *Never recorded* and *could not be read* stay different answers ([`ReadError`]).
-//! - A walk reads whole structures, so that a later version's walk finds the fields it needs too.
+//! - A walk reads whole structures, but for large buffers in them, so that a later version's walk finds the fields it needs too.
 //! - Reads are all or nothing. No operating system, no files.
 #![deny(missing_docs)]
 

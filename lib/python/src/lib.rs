@@ -6,7 +6,8 @@
 //!   semantics and its tests.
 //! - **Nothing read is trusted.** Lengths, counts and chains are bounded by named limits, nothing recurses, and a defect
 //!   costs the item that has it, with a diagnostic.
-//! - **Whole structures are read**, so that a recorder under the walk keeps what a later version's walk needs.
+//! - **Whole structures are read**, so that a recorder under the walk keeps what a later version's walk needs; of thread states
+//!   all but the buffers that they have since 3.14.
 //! - Results are a function of the arguments.
 #![deny(missing_docs)]
 

@@ -58,8 +58,12 @@ pub(crate) fn runtime_head(layout: &Layout, address: Address, memory: &dyn Memor
     memory.read_bytes(address, length, RUNTIME_HEAD)
 }
 
-/// A thread state up to the last field that the walk needs. What lies behind is four times as much with 3.14 (buffers of the
-/// allocator, the loops of asyncio), would be read in the stop of a thread, and makes up a third of a snapshot of many.
+/// What is read of a thread state at most, as long as the walk needs no more: all of it up to 3.13 (3.11 has the largest, with 360
+/// bytes). With 3.14 the buffers of a remote debugger's script begin there, 516 bytes (in 3.15 from 344 on), and in free-threaded
+/// builds the allocator's, some 17 KiB: a third of a snapshot of many threads, and of what would be read in their stop.
+const WITHOUT_BUFFERS: u64 = 360;
+
+/// A thread state without its buffers; if that can't be had, as much of it as the walk needs.
 pub(crate) fn read_state(
     layout: &Layout,
     address: Address,
@@ -67,6 +71,7 @@ pub(crate) fn read_state(
     bytes: &mut Vec<u8>,
 ) -> Result<(), ReadError> {
     let offsets = &layout.offsets;
+    let whole = offsets.thread_size.get().unwrap_or(0).min(WITHOUT_BUFFERS);
     let fields = [
         offsets.thread_next,
         offsets.thread_interpreter,
@@ -82,10 +87,14 @@ pub(crate) fn read_state(
         offsets.thread_attachment,
         offsets.thread_holds_gil,
         offsets.thread_gil_requested,
+        offsets.thread_exception,
     ];
     let needed = fields.iter().filter_map(|field| field.get()?.checked_add(8)).max().unwrap_or(0).min(STATE_SIZE);
-    bytes.resize(usize::try_from(needed).unwrap_or(0), 0);
-    memory.read(address, bytes)
+    let mut read = |length: u64| {
+        bytes.resize(usize::try_from(length).unwrap_or(0), 0);
+        memory.read(address, bytes)
+    };
+    read(whole.max(needed)).or_else(|_| read(needed))
 }
 
 /// `sys.is_finalizing()` tells the last phase.
