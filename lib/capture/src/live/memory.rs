@@ -17,6 +17,7 @@ use std::cell::{Cell, RefCell};
 use std::collections::HashSet;
 use std::io::IoSliceMut;
 use std::sync::Arc;
+use std::time::Instant;
 
 /// Reads as long as this are scans, and are not kept.
 const LONG_READ: usize = 64 << 10;
@@ -33,6 +34,7 @@ const MAX_RANGES: usize = 1024;
 /// Memory by way of `process_vm_readv`, whole pages at a time. Each page is read once, so a look sees one value of each.
 pub(crate) struct LiveMemory {
     pid: Pid,
+    since: Instant,
     maps: Arc<Vec<Map>>,
     /// The files that code is mapped from: they were open when the process started, and come in no time.
     code: HashSet<(u32, u32, u64)>,
@@ -54,6 +56,7 @@ impl LiveMemory {
     pub(crate) fn of(pid: Pid, proc: &Proc, maps: &Arc<Vec<Map>>) -> LiveMemory {
         LiveMemory {
             pid,
+            since: Instant::now(),
             maps: Arc::clone(maps),
             code: maps.iter().filter(|map| map.is_executable() && map.inode != 0).map(file).collect(),
             pagemap: Pagemap::of(proc),
@@ -78,9 +81,14 @@ impl LiveMemory {
         self.comes_at_once(address) || was_read()
     }
 
+    /// Since when pages are read.
+    pub(crate) fn since(&self) -> Instant {
+        self.since
+    }
+
     /// Whether the page that `address` is in was read, and is of no file.
     pub(crate) fn is_fresh(&self, address: u64) -> bool {
-        let is_of_file = || maps::find(&self.maps, Address(address)).is_none_or(|map| map.inode != 0);
+        let is_of_file = || maps::find(&self.maps, Address(address)).is_none_or(|map| file(map) != (0, 0, 0));
         self.pages.borrow().has(page_of(address)) && !is_of_file()
     }
 
@@ -211,7 +219,8 @@ impl LiveMemory {
     fn read_page(&self, page: u64) {
         let is_mapped = || maps::find(&self.maps, Address(page)).is_some();
         if self.comes_at_once(page) || !is_mapped() {
-            self.read_row(self.row.get().going_on_with(page));
+            let row = if self.pagemap.tells() { self.row.get().going_on_with(page) } else { Row::of(page) };
+            self.read_row(row);
         } else if let Some(bytes) = self.patience.read(page) {
             self.make_room(1);
             self.pages.borrow_mut().add(&[page], |place| {

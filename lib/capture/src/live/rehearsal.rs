@@ -12,6 +12,11 @@ use pyst_memory::{Memory, RangeSet};
 use pyst_snapshot::payload::{Map, Python};
 use pyst_snapshot::{Address, Range, Tid};
 use std::borrow::Cow;
+use std::time::{Duration, Instant};
+
+/// How long what was read is taken to be there still. It is asked about in no time, so that what is gained is little where a look
+/// takes longer; and a target that maps a file of a network file system in its place must not have much time for that.
+const FRESH: Duration = Duration::from_millis(50);
 
 /// Ranges that are closer than this are read as one.
 pub(crate) const GRAIN: u64 = 64;
@@ -102,9 +107,10 @@ pub(crate) struct Seen<'a> {
 pub(crate) struct Rehearsal {
     /// All of it that is in memory: ascending, disjoint, within mappings.
     pub(crate) ranges: Vec<Range>,
-    /// What of it was not read a moment ago, or is of a file: what the kernel may have taken back by the time of the stop. The
-    /// rest it takes last, and would have to write to disk before.
+    /// What of it was not read a moment ago, or is of a file, and since when that is known: the rest is what the kernel takes back
+    /// last.
     doubtful: Vec<Range>,
+    since: Option<Instant>,
     /// What the walk saw; nothing where that was too much to keep until now.
     expected: Option<Expected>,
     /// Whether the Python frames hold together.
@@ -136,6 +142,7 @@ impl Rehearsal {
         Rehearsal {
             ranges,
             doubtful,
+            since: Some(memory.since()),
             expected: memory.kept_all().then(|| Expected::of(&walked, memory)),
             settled,
             states: states.map(|state| (state.address, state.tid)).collect(),
@@ -145,13 +152,17 @@ impl Rehearsal {
 
     /// Ranges of which nothing was seen.
     pub(crate) fn unseen(ranges: Vec<Range>) -> Rehearsal {
-        Rehearsal { doubtful: ranges.clone(), ranges, ..Rehearsal::default() }
+        Rehearsal { ranges, ..Rehearsal::default() }
     }
 
     /// What of it is in memory now.
     pub(crate) fn present(&self, pagemap: &Pagemap) -> Cow<'_, [Range]> {
-        let is_there = pagemap.present(&self.doubtful) == self.doubtful;
-        if is_there { Cow::from(&self.ranges) } else { pagemap.present(&self.ranges).into() }
+        let is_fresh = self.since.is_some_and(|since| since.elapsed() < FRESH);
+        if is_fresh && pagemap.present(&self.doubtful) == self.doubtful {
+            Cow::from(&self.ranges)
+        } else {
+            pagemap.present(&self.ranges).into()
+        }
     }
 
     /// A thread that slept.

@@ -20,11 +20,20 @@ pub(super) struct Row {
 }
 
 impl Row {
+    /// The row that is this page.
+    pub(super) fn of(page: u64) -> Row {
+        Row { last: page, is_downwards: false, length: 1 }
+    }
+
     /// The row that goes on with `page`, or begins there.
     pub(super) fn going_on_with(self, page: u64) -> Row {
         let is_downwards = page < self.last;
         let goes_on = page.abs_diff(self.last) <= NEAR && (self.length == 1 || is_downwards == self.is_downwards);
-        Row { last: page, is_downwards, length: if goes_on { (self.length * 2).clamp(1, AHEAD) } else { 1 } }
+        if goes_on {
+            Row { last: page, is_downwards, length: (self.length * 2).clamp(1, AHEAD) }
+        } else {
+            Row::of(page)
+        }
     }
 
     /// The pages to be read now, the one that is wanted first.

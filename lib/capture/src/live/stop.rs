@@ -4,7 +4,8 @@
 //! is looked at in between; what can be made before is made before. What must hold:
 //!
 //! - The target runs again whatever happens. A read can block for ever on a page that a userfaultfd, FUSE or NFS has to
-//!   bring, so the thread that lets go (the tracer) reads only what was in memory right before; everything else is left to a
+//!   bring, so the thread that lets go (the tracer) reads only what was in memory right before, or was read within the
+//!   last 50 ms and is of no file; everything else is left to a
 //!   thread of its own. Should this process die, the kernel lets go.
 //! - A signal that a stop reports is handed on, or it would be lost. A target that was stopped stays stopped.
 //! - A thread that does not stop (in vfork, frozen by a cgroup, starved) costs a bounded wait and is reported.
