@@ -4,6 +4,7 @@ use crate::exit::Exit;
 use crate::input::InputError;
 use crate::memory;
 use crate::output::{OutputError, is_broken_pipe};
+use crate::standard;
 use crate::usage::UsageError;
 use std::io::{Write, stderr};
 use std::process::ExitCode;
@@ -12,7 +13,9 @@ use std::process::ExitCode;
 pub fn run_main(tool: &str, run: impl FnOnce() -> anyhow::Result<Exit>) -> ExitCode {
     memory::grow_by_large_steps();
     let result = run();
-    // What is left is to give memory back, and the next tool, which has all now, may be waiting for this processor.
+    // What is left is to give memory back. The next tool, which has all when standard output is closed, goes first: it may be
+    // waiting for this processor.
+    standard::close_output();
     std::thread::yield_now();
     match result {
         Ok(exit) => exit.into(),

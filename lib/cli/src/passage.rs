@@ -1,4 +1,4 @@
-//! One snapshot on its way through a stage. Each section is written as soon as it has come, so that the next tool has it while
+//! One snapshot on its way through a stage. Sections are written as they come, some at once, so that the next tool has them while
 //! this one works, and only those are kept that the work needs.
 //!
 //! `pyst-grab` ends a snapshot with its diagnostics. When they come, all that the work needs is there, and it begins, while the

@@ -4,6 +4,7 @@
 
 use nix::errno::Errno;
 use nix::libc;
+use std::fs::File;
 use std::sync::atomic::{AtomicBool, Ordering};
 
 static INPUT: AtomicBool = AtomicBool::new(true);
@@ -41,10 +42,14 @@ pub(crate) fn can_write() -> bool {
     OUTPUT.load(Ordering::Relaxed)
 }
 
+/// Closes standard output, on which nothing more comes: what is written to it from now on goes nowhere.
+pub(crate) fn close_output() {
+    let _ = File::options().write(true).open("/dev/null").map(nix::unistd::dup2_stdout);
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
-    use std::fs::File;
     use std::os::fd::AsRawFd;
 
     #[test]
