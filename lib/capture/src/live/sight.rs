@@ -26,6 +26,8 @@ pub(crate) struct Sight {
     work: Arc<Work>,
     helper: Option<Helper>,
     asleep: Option<Vec<(Tid, Asleep)>>,
+    /// What this thread has seen of the rest: where no other looks at it, that is at once.
+    rest: Glimpses,
 }
 
 /// The thread that looks as well.
@@ -136,7 +138,7 @@ impl Sight {
     pub(crate) fn begin(tasks: Tasks) -> Sight {
         let work = Arc::new(Work::of(tasks.tids()));
         let helper = (work.tids.len() > FEW).then(|| Helper::start(tasks.another()?, Arc::clone(&work)));
-        Sight { tasks, work, helper: helper.flatten(), asleep: None }
+        Sight { tasks, work, helper: helper.flatten(), asleep: None, rest: Glimpses::default() }
     }
 
     /// The threads with nothing but their ids here and in their own namespace, ascending.
@@ -150,9 +152,12 @@ impl Sight {
 
     /// The threads that sleep, ascending, and where.
     pub(crate) fn asleep(&mut self) -> &[(Tid, Asleep)] {
-        let Sight { tasks, work, helper, asleep } = self;
+        let Sight { tasks, work, helper, asleep, rest } = self;
         asleep.get_or_insert_with(|| {
             let mut all = work.find_sleepers(tasks);
+            if helper.is_none() {
+                *rest = work.see_the_rest(tasks);
+            }
             all.extend(helper.iter().filter_map(|helper| helper.asleep.recv().ok()).flatten());
             all.sort_unstable_by_key(|(tid, _)| *tid);
             all
@@ -161,8 +166,8 @@ impl Sight {
 
     /// All threads, ascending, with these `ids`; those that have exited meanwhile are not among them.
     pub(crate) fn into_seen(self, ids: &[Thread]) -> Vec<Seen> {
-        let Sight { tasks, work, helper, .. } = self;
-        let own = work.see_the_rest(&tasks);
+        let Sight { tasks, work, helper, rest, .. } = self;
+        let own = if rest.of_threads.is_empty() { work.see_the_rest(&tasks) } else { rest };
         let others = helper.and_then(|helper| helper.thread.join().ok()).unwrap_or_default();
         let mut all: Vec<Seen> = Vec::with_capacity(own.of_threads.len() + others.of_threads.len());
         all.extend(own.into_seen().chain(others.into_seen()));
