@@ -61,7 +61,7 @@ impl Call {
             (Some(_), _) => return None,
             (None, _) => of_proc(wait?.system_call.as_ref()?),
         };
-        let restarted = arch == Arch::X86_64 && asked == RESTART;
+        let restarted = is_restart(asked, arch);
         let original = || loaded_number(pc, memory).or_else(|| said_number(wait?, &arguments));
         let number = if restarted { original().unwrap_or(asked) } else { asked };
         let name = names::name(arch, number);
@@ -71,6 +71,12 @@ impl Call {
         let Said { files, futex, timeout } = arguments::read(name.unwrap_or_default(), &arguments, interrupted, memory);
         Some(Call { number, name, arguments, restarted, files, futex, timeout })
     }
+}
+
+/// Whether a call goes on with another one (`restart_syscall`). Which that is, the wait channel may have to tell.
+#[must_use]
+pub fn is_restart(number: u64, arch: Arch) -> bool {
+    arch == Arch::X86_64 && number == RESTART
 }
 
 /// The number, the arguments and the program counter of a call.

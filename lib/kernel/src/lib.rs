@@ -14,4 +14,4 @@ mod call;
 mod names;
 
 pub use arguments::{Clock, Files, Timeout};
-pub use call::{Arguments, Call};
+pub use call::{Arguments, Call, is_restart};

@@ -103,12 +103,13 @@ pub(crate) fn look(pid: u32, options: &Options) -> Result<Look, CaptureError> {
     let ids = sight.ids();
     // Without stacks the walk needs no more of threads than their ids, and need not wait for what is seen of them.
     let walked_by_ids = (!is_stopped).then(|| walk(&ids));
-    let asleep = sight.asleep();
+    let sleepers = sight.sleepers();
+    let asleep = sleepers.asleep.as_slice();
     let bedroom = Bedroom::of(&memory, &maps, stat.start_stack);
     let stacks = if !is_stopped { Vec::new() } else { look_at_stacks(bedroom, &ids, asleep, &memory) };
     let as_asleep = with_registers(&ids, &stacks);
     let walked = walked_by_ids.unwrap_or_else(|| walk(&as_asleep));
-    let mut waits = Before::of(&proc, asleep, &recorder);
+    let mut waits = Before::of(&proc, sleepers, &recorder);
     let python = walked.as_ref().map(|(found, walked)| (*found, &walked.python));
     let locals = python.map(|(found, python)| Locals::look(found, python, options.locals, &AtOnce(&memory)));
 

@@ -25,14 +25,23 @@ pub(crate) struct Sight {
     tasks: Tasks,
     work: Arc<Work>,
     helper: Option<Helper>,
-    asleep: Option<Vec<(Tid, Asleep)>>,
+    sleepers: Option<Sleepers>,
     /// What this thread has seen of the rest: where no other looks at it, that is at once.
     rest: Glimpses,
 }
 
+/// Threads that sleep.
+#[derive(Default)]
+pub(crate) struct Sleepers {
+    /// Where: ascending.
+    pub(crate) asleep: Vec<(Tid, Asleep)>,
+    /// What the kernel calls what those wait for that go on with a call that was interrupted: it tells which.
+    pub(crate) restarted: Vec<(Tid, Bytes)>,
+}
+
 /// The thread that looks as well.
 struct Helper {
-    asleep: Receiver<Vec<(Tid, Asleep)>>,
+    sleepers: Receiver<Sleepers>,
     thread: JoinHandle<Glimpses>,
 }
 
@@ -90,12 +99,18 @@ impl Work {
     }
 
     /// Looks for where threads sleep, until nobody is left.
-    fn find_sleepers(&self, tasks: &Tasks) -> Vec<(Tid, Asleep)> {
-        let mut asleep = Vec::with_capacity(self.asleep.left(&self.tids));
+    fn find_sleepers(&self, tasks: &Tasks) -> Sleepers {
+        let asleep = Vec::with_capacity(self.asleep.left(&self.tids));
+        let mut found = Sleepers { asleep, restarted: Vec::new() };
         while let Some(tid) = self.asleep.next(&self.tids) {
-            asleep.extend(tasks.asleep(tid).map(|asleep| (Tid(tid), asleep)));
+            let Some(asleep) = tasks.asleep(tid) else { continue };
+            found.asleep.push((Tid(tid), asleep));
+            let mut channel = Vec::new();
+            if asleep.is_restarted() && tasks.wait_channel(tid, &mut channel).is_some() {
+                found.restarted.push((Tid(tid), Bytes(channel)));
+            }
         }
-        asleep
+        found
     }
 
     /// Looks at the rest of threads, until nobody is left.
@@ -138,7 +153,7 @@ impl Sight {
     pub(crate) fn begin(tasks: Tasks) -> Sight {
         let work = Arc::new(Work::of(tasks.tids()));
         let helper = (work.tids.len() > FEW).then(|| Helper::start(tasks.another()?, Arc::clone(&work)));
-        Sight { tasks, work, helper: helper.flatten(), asleep: None, rest: Glimpses::default() }
+        Sight { tasks, work, helper: helper.flatten(), sleepers: None, rest: Glimpses::default() }
     }
 
     /// The threads with nothing but their ids here and in their own namespace, ascending.
@@ -150,16 +165,19 @@ impl Sight {
         self.work.tids.iter().map(thread).collect()
     }
 
-    /// The threads that sleep, ascending, and where.
-    pub(crate) fn asleep(&mut self) -> &[(Tid, Asleep)] {
-        let Sight { tasks, work, helper, asleep, rest } = self;
-        asleep.get_or_insert_with(|| {
+    /// The threads that sleep.
+    pub(crate) fn sleepers(&mut self) -> &Sleepers {
+        let Sight { tasks, work, helper, sleepers, rest } = self;
+        sleepers.get_or_insert_with(|| {
             let mut all = work.find_sleepers(tasks);
             if helper.is_none() {
                 *rest = work.see_the_rest(tasks);
             }
-            all.extend(helper.iter().filter_map(|helper| helper.asleep.recv().ok()).flatten());
-            all.sort_unstable_by_key(|(tid, _)| *tid);
+            for Sleepers { asleep, restarted } in helper.iter().filter_map(|helper| helper.sleepers.recv().ok()) {
+                all.asleep.extend(asleep);
+                all.restarted.extend(restarted);
+            }
+            all.asleep.sort_unstable_by_key(|(tid, _)| *tid);
             all
         })
     }
@@ -182,13 +200,13 @@ impl Sight {
 
 impl Helper {
     fn start(tasks: Tasks, work: Arc<Work>) -> Option<Helper> {
-        let (found, asleep) = mpsc::channel();
+        let (found, sleepers) = mpsc::channel();
         let look = move || {
             let _ = found.send(work.find_sleepers(&tasks));
             work.see_the_rest(&tasks)
         };
         let thread = std::thread::Builder::new().name("sight".to_owned()).spawn(look).ok()?;
-        Some(Helper { asleep, thread })
+        Some(Helper { sleepers, thread })
     }
 }
 
@@ -215,7 +233,7 @@ mod tests {
         let this = Proc::of(std::process::id());
         let (asleep, seen) = loop {
             let mut sight = sight_of_this_process();
-            let asleep = sight.asleep().iter().find(|(asleep, _)| asleep.0 == tid).map(|(_, asleep)| *asleep);
+            let asleep = sight.sleepers().asleep.iter().find(|(asleep, _)| asleep.0 == tid).map(|(_, asleep)| *asleep);
             if let Some(asleep) = asleep {
                 let ids = sight.ids();
                 break (asleep, sight.into_seen(&ids).into_iter().find(|seen| seen.thread.tid.0 == tid).unwrap());
@@ -248,7 +266,7 @@ mod tests {
             .collect();
         let tids: Vec<u32> = tids.iter().take(threads.len()).collect();
         let mut sight = sight_of_this_process();
-        let asleep: Vec<u32> = sight.asleep().iter().map(|(tid, _)| tid.0).collect();
+        let asleep: Vec<u32> = sight.sleepers().asleep.iter().map(|(tid, _)| tid.0).collect();
         let ids = sight.ids();
         let seen: Vec<u32> = sight.into_seen(&ids).iter().map(|seen| seen.thread.tid.0).collect();
         assert!(seen.is_sorted_by(|one, next| one < next) && asleep.is_sorted_by(|one, next| one < next), "{seen:?}");

@@ -3,6 +3,7 @@
 
 use super::LIVE_ARCH;
 use super::procfs::Proc;
+use super::sight::Sleepers;
 use super::sockets;
 use nix::time::ClockId;
 use pyst_kernel::Call;
@@ -37,14 +38,15 @@ pub(crate) struct Before {
 }
 
 impl Before {
-    /// The system calls that threads sleep in; `asleep` is ascending. What their arguments point to is read from `memory`.
-    pub(crate) fn of(proc: &Proc, asleep: &[(Tid, Asleep)], memory: &dyn Memory) -> Before {
+    /// The system calls that threads sleep in. What their arguments point to is read from `memory`.
+    pub(crate) fn of(proc: &Proc, sleepers: &Sleepers, memory: &dyn Memory) -> Before {
         let wait = |(tid, asleep): &(Tid, Asleep)| {
             Some(ThreadWait { tid: *tid, wait_channel: None, system_call: Some(asleep.system_call()?) })
         };
-        let threads: Vec<ThreadWait> = asleep.iter().filter_map(wait).collect();
+        let mut before = Before { threads: sleepers.asleep.iter().filter_map(wait).collect(), ..Before::default() };
+        before.add_channels(sleepers.restarted.iter().cloned());
         let mut descriptors = BTreeSet::new();
-        for some in threads.chunks(CALLS_AT_ONCE) {
+        for some in before.threads.chunks(CALLS_AT_ONCE) {
             let calls = some.iter().filter_map(|wait| wait.system_call.as_ref());
             memory.expect_only(calls.flat_map(pointed_to).collect());
             for wait in some {
@@ -52,20 +54,19 @@ impl Before {
                 descriptors.extend(call.into_iter().flat_map(|call| call.files.descriptors));
             }
         }
-        let mut before = Before { threads, ..Before::default() };
         for descriptor in descriptors.into_iter().take(MAX_FILES) {
             before.look_at(proc, descriptor);
         }
         before
     }
 
-    /// Adds what the kernel calls what threads wait for.
+    /// Adds what the kernel calls what threads wait for, of which it is not known yet.
     pub(crate) fn add_channels(&mut self, channels: impl Iterator<Item = (Tid, Bytes)>) {
         let in_calls = self.threads.len();
         for (tid, channel) in channels {
             let of_calls = self.threads.get_mut(..in_calls).unwrap_or_default();
             match of_calls.binary_search_by_key(&tid, |wait| wait.tid).ok().and_then(|at| of_calls.get_mut(at)) {
-                Some(wait) => wait.wait_channel = Some(channel),
+                Some(wait) => _ = wait.wait_channel.get_or_insert(channel),
                 None => self.threads.push(ThreadWait { tid, wait_channel: Some(channel), system_call: None }),
             }
         }
@@ -128,6 +129,11 @@ pub(crate) struct Asleep {
 }
 
 impl Asleep {
+    /// Whether it goes on with a call that was interrupted.
+    pub(crate) fn is_restarted(&self) -> bool {
+        self.call.is_some_and(|(number, _)| pyst_kernel::is_restart(number, LIVE_ARCH))
+    }
+
     /// Its stack pointer and its program counter.
     pub(crate) fn place(&self) -> (Address, Address) {
         (self.sp, self.pc)
