@@ -14,9 +14,8 @@ use crate::code::open_enum;
 use crate::format::SectionKind;
 use crate::wire::WireError;
 
-/// The longest `memory` payload that is written, in bytes: what a pipe holds, so that one is read while the next is made, and few
-/// enough that their memory is used again. Earlier writers went up to 4 MiB.
-pub const MAX_MEMORY_SECTION: usize = 64 << 10;
+/// The longest `memory` payload that is written, in bytes. Earlier writers went up to 4 MiB.
+pub const MAX_MEMORY_SECTION: usize = 512 << 10;
 
 const HEADER: usize = 8;
 const ENTRY: usize = 24;

@@ -10,8 +10,18 @@ use crate::payload::Payload;
 use crate::snapshot::RawSection;
 use crate::wire::WireError;
 
-/// What a section holds beside its header.
-const CAPACITY: usize = MAX_MEMORY_SECTION - HEADER;
+/// The first sections are as large as what a pipe holds, so that one is read while the next is made. Of a large memory the others
+/// are so large that the C library gives each back to the kernel as soon as it is let go of.
+const FIRST_SECTIONS: (usize, usize) = (16, 64 << 10);
+
+/// The longest range that is not cut: it fits any section.
+const LONGEST: usize = FIRST_SECTIONS.1 - HEADER - ENTRY;
+
+/// What a section holds beside its header, when so many come before it.
+fn capacity(before: usize) -> usize {
+    let (first, small) = FIRST_SECTIONS;
+    if before < first { small - HEADER } else { MAX_MEMORY_SECTION - HEADER }
+}
 
 /// What is to go into one section.
 #[derive(Default)]
@@ -47,7 +57,7 @@ fn distribute(read: &[Range], unreadable: &[Range]) -> Vec<Content> {
     let mut full = Vec::new();
     let mut content = Content::default();
     let mut room_for = |content: &mut Content, cost: usize| {
-        if content.used + cost > CAPACITY {
+        if content.used + cost > capacity(full.len()) {
             full.push(std::mem::take(content));
         }
         content.used += cost;
@@ -59,7 +69,7 @@ fn distribute(read: &[Range], unreadable: &[Range]) -> Vec<Content> {
     for range in read {
         let mut start = range.start;
         while start < range.end {
-            let length = range.end.0.saturating_sub(start.0).min((CAPACITY - ENTRY) as u64);
+            let length = range.end.0.saturating_sub(start.0).min(LONGEST as u64);
             let end = Address(start.0.saturating_add(length));
             room_for(&mut content, ENTRY + length as usize);
             content.read.push(Range { start, end });
@@ -135,11 +145,15 @@ mod tests {
 
     #[test]
     fn large_content_is_split_and_comes_back_whole() {
-        let read = [range(0x1000, 2 * MAX_MEMORY_SECTION as u64 + 5), range(0x9999_9999, 2)];
+        let read = [range(0x1000, 4 * MAX_MEMORY_SECTION as u64 + 5), range(0x9999_9999, 2)];
         let unreadable = [range(1, 8)];
         let (sections, there) = sections_of(&read, &unreadable, fill);
         assert!(sections.len() >= 3);
         assert!(sections.iter().all(|section| section.payload.len() <= MAX_MEMORY_SECTION));
+        let sizes: Vec<usize> = sections.iter().map(|section| section.payload.len()).collect();
+        assert!(
+            sizes.iter().take(16).all(|size| *size <= 64 << 10) && sizes.iter().skip(16).any(|size| *size > 256 << 10)
+        );
         let expected = read.iter().flat_map(|range| range.start.0..range.end.0).map(|at| (at, byte(at)));
         assert!(expected.eq(bytes_of(&sections)));
         let first = Memory::parse(&sections[0].payload).unwrap();
