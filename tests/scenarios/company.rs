@@ -92,6 +92,8 @@ fn no_signal_that_arrives_in_mid_capture_is_lost() {
             let target = Target::start(interpreter, "signals.py", &[])?;
             let file = target.folder().join("signals");
             for round in 1..=40 {
+                // One that comes after Python has looked for signals and before it sleeps again waits until that is over.
+                target.wait_for_state('S')?;
                 let mut command = tool(Tool::Grab);
                 command.arg(target.pid().to_string()).stdout(Stdio::null()).stderr(Stdio::null());
                 let mut grab = Child::spawn(&mut command)?;
