@@ -42,9 +42,9 @@ pub(crate) fn can_write() -> bool {
     OUTPUT.load(Ordering::Relaxed)
 }
 
-/// Closes standard output, on which nothing more comes: what is written to it from now on goes nowhere.
+/// Closes standard output, on which nothing more comes. In its place is what cannot be written to, and nothing that is opened later.
 pub(crate) fn close_output() {
-    let _ = File::options().write(true).open("/dev/null").map(nix::unistd::dup2_stdout);
+    let _ = File::open("/dev/null").map(nix::unistd::dup2_stdout);
 }
 
 #[cfg(test)]
