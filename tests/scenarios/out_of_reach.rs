@@ -13,17 +13,26 @@ const DEPTH: usize = 600;
 #[test]
 fn memory_that_never_comes_costs_what_lies_there_and_no_more() {
     let scenario = Scenario::new("memory out of reach");
-    on_each(&scenario, "gone", |target| {
-        let output = captured(target)?;
-        ensure!(output.status == Some(3), "{:?} {}", output.status, output.stderr);
-        let report = report(&output)?;
-        ensure!(report.codes().contains(&"memory-out-of-reach".to_owned()), "{:?}", report.codes());
-        ensure!(!report.thread(target.pid())?.python_frames()?.is_empty(), "the main thread has no frames");
-        let deep = deepest(&report)?;
-        ensure!((1..DEPTH).contains(&deep), "{deep} frames of the thread whose memory is gone");
-        Ok(())
-    });
+    on_each(&scenario, "gone", costs_what_lies_there);
     scenario.finish();
+}
+
+#[test]
+fn memory_of_a_file_system_that_answers_no_more_costs_what_lies_there_and_no_more() {
+    let scenario = Scenario::new("memory of silent files");
+    on_each(&scenario, "silent", costs_what_lies_there);
+    scenario.finish();
+}
+
+fn costs_what_lies_there(target: &Target) -> Result<()> {
+    let output = captured(target)?;
+    ensure!(output.status == Some(3), "{:?} {}", output.status, output.stderr);
+    let report = report(&output)?;
+    ensure!(report.codes().contains(&"memory-out-of-reach".to_owned()), "{:?}", report.codes());
+    ensure!(!report.thread(target.pid())?.python_frames()?.is_empty(), "the main thread has no frames");
+    let deep = deepest(&report)?;
+    ensure!((1..DEPTH).contains(&deep), "{deep} frames of the thread whose memory is gone");
+    Ok(())
 }
 
 #[test]

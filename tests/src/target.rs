@@ -13,6 +13,9 @@ use std::process::{Command, ExitStatus, Stdio};
 use std::time::Duration;
 use tempfile::TempDir;
 
+/// What the scripts import from beside them.
+const MODULES: [&str; 3] = ["account.py", "telling.py", "silent_files.py"];
+
 /// A target program that runs and has blocked where its test wants it.
 #[derive(Debug)]
 pub struct Target {
@@ -101,7 +104,8 @@ impl Target {
         prefix: &[&str],
     ) -> Result<Target> {
         let folder = tempfile::Builder::new().prefix("pyst-target-").tempdir_in(interpreter.temporary())?;
-        for (from, to) in [("account.py", "account.py"), ("telling.py", "telling.py"), (script, name)] {
+        let modules = MODULES.map(|module| (module, module));
+        for (from, to) in modules.into_iter().chain([(script, name)]) {
             fs::copy(targets_dir().join(from), folder.path().join(to)).with_context(|| format!("copying {from}"))?;
         }
         let inside = interpreter.inside(folder.path());
