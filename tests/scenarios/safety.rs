@@ -70,8 +70,10 @@ fn lacks(scenario: &pyst_tests::Scenario, programs: &[&str]) -> bool {
 /// `when`th time: `None` if it died of it, for strace dies as what it runs died.
 fn killed_at(pid: u32, call: &str, when: u32, signal: Signal, file: Option<&Path>) -> Result<Option<i32>> {
     let inject = format!("inject={call}:signal={}:when={when}", signal.as_str());
-    let mut strace = Command::new("strace");
-    strace.args(["-f", "-qq", "-o", "/dev/null", "-e", &inject]).arg(Tool::Grab.path()).arg(pid.to_string());
+    // Under `nohup`, and in some jobs, SIGHUP is ignored from the outset.
+    let mut strace = Command::new("env");
+    strace.args(["--default-signal", "strace", "-f", "-qq", "-o", "/dev/null", "-e", &inject]);
+    strace.arg(Tool::Grab.path()).arg(pid.to_string());
     if let Some(file) = file {
         strace.arg("-o").arg(file);
     }
