@@ -28,8 +28,11 @@ impl Together {
     /// `ranges`, if they are worth it here.
     pub(super) fn of(ranges: &[Range]) -> Option<Together> {
         let has_two = || std::thread::available_parallelism().is_ok_and(|processors| processors.get() > 1);
-        let (begun, finished) = Default::default();
-        (ranges.len() > MUCH && has_two()).then(|| Together { ranges: ranges.to_vec(), begun, finished })
+        (ranges.len() > MUCH && has_two()).then(|| Together::begin(ranges.to_vec()))
+    }
+
+    fn begin(ranges: Vec<Range>) -> Together {
+        Together { ranges, begun: AtomicUsize::new(0), finished: AtomicUsize::new(0) }
     }
 
     /// Reads what nobody reads, until nothing is left.
@@ -89,8 +92,7 @@ mod tests {
         let deadline = Instant::now() + SOON;
         for _ in 0..20 {
             let copy = Copy::of(nix::unistd::getpid());
-            let together =
-                Together { ranges: ranges.clone(), begun: AtomicUsize::new(0), finished: AtomicUsize::new(0) };
+            let together = Together::begin(ranges.clone());
             std::thread::scope(|scope| {
                 // It may be overtaken.
                 scope.spawn(|| together.help(&copy, deadline));
@@ -105,7 +107,7 @@ mod tests {
         let (bytes, ranges) = bytes_and_ranges();
         let copy = Copy::of(nix::unistd::getpid());
         // It has begun two of them, and got no further.
-        let together = Together { ranges: ranges.clone(), begun: AtomicUsize::new(2), finished: AtomicUsize::new(0) };
+        let together = Together { begun: AtomicUsize::new(2), ..Together::begin(ranges.clone()) };
         together.finish(&copy, Instant::now() + SOON).unwrap();
         check(copy, &bytes, &ranges);
     }
@@ -114,7 +116,7 @@ mod tests {
     fn the_deadline_holds_and_little_is_not_worth_it() {
         let (_bytes, ranges) = bytes_and_ranges();
         let copy = Copy::of(nix::unistd::getpid());
-        let together = Together { ranges: ranges.clone(), begun: AtomicUsize::new(0), finished: AtomicUsize::new(0) };
+        let together = Together::begin(ranges.clone());
         assert!(together.finish(&copy, Instant::now()).is_err());
         assert_eq!(copy.bytes(), 0);
         assert!(Together::of(&ranges[..10]).is_none());
