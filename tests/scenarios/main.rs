@@ -31,6 +31,7 @@ mod permissions;
 mod random;
 mod replay;
 mod safety;
+mod served_files;
 mod sizes;
 mod specification;
 mod streams;

@@ -31,7 +31,9 @@ pub fn run(args: &Args) -> anyhow::Result<Exit> {
     let mut files = None;
     run_stage(&TASK, input, &args.output.to, args.verbose, |snapshot| {
         files = (!args.snapshot_only).then(|| local::files_of(snapshot, &args.search)).flatten();
-        native_of(snapshot, files.as_ref(), args.verbose)
+        let mut added = native_of(snapshot, files.as_ref().map(|(files, _)| files), args.verbose);
+        added.diagnostics.extend(files.as_ref().and_then(|(_, reach)| reach.diagnostic()));
+        added
     })
 }
 

@@ -19,6 +19,7 @@ use file::{CoreFile, Segment};
 use files::CoreFiles;
 use nix::errno::Errno;
 use notes::{FileNote, Notes, SignalNote, ThreadNote};
+use pyst_elf::Reach;
 use pyst_snapshot::payload::{
     Arch, Blocking, Capture, CaptureSource, Diagnostic, Map, ModuleFile, Process, Severity, Signal, Stack, Thread,
     Waits,
@@ -69,7 +70,9 @@ fn capture_here(path: &Path, exe: Option<&Path>, options: &Options, steps: &Step
     let captured_at_ns = nanoseconds(core.modified.unwrap_or(UNIX_EPOCH));
     let maps = map_segments(&core, &notes);
     let exe_address = notes.auxiliary(AT_ENTRY).or_else(|| notes.auxiliary(AT_PHDR)).map(Address);
-    let finder = CoreFiles { core: &core, path, exe, exe_address, captured_at_ns, search: &options.search };
+    let reach = Reach::here();
+    let finder =
+        CoreFiles { core: &core, path, exe, exe_address, captured_at_ns, search: &options.search, reach: &reach };
     let mut loaded = modules::load(&maps, &core, &finder);
     loaded.add_companions(&finder, |_| true);
     let memory = WithFiles { memory: &core, maps: &maps, loaded: &loaded };
@@ -125,6 +128,7 @@ fn capture_here(path: &Path, exe: Option<&Path>, options: &Options, steps: &Step
         runtime,
         memory: &core,
         paths: TargetPaths::Here,
+        reach: &reach,
         diagnostics,
         // The kernel writes none of this to a core.
         waits: Waits::default(),

@@ -9,7 +9,7 @@ use crate::error::CaptureError;
 use crate::modules::{LoadedModules, WithFiles};
 use crate::registers::{RED_ZONE, stack_pointer};
 use crate::source::{self, TargetPaths};
-use pyst_elf::{FileRecorder, Files, ModuleId, RecordedAnswers, WithoutCalls};
+use pyst_elf::{FileRecorder, Files, ModuleId, Reach, RecordedAnswers, WithoutCalls};
 use pyst_kernel::Call;
 use pyst_memory::{Memory, Recorder};
 use pyst_native::Evidence;
@@ -35,6 +35,8 @@ pub(crate) struct Facts<'a> {
     /// Memory that does not change any more.
     pub(crate) memory: &'a dyn Memory,
     pub(crate) paths: TargetPaths,
+    /// What can be had of the file systems that they lead to.
+    pub(crate) reach: &'a Reach,
     pub(crate) diagnostics: Vec<Diagnostic>,
     /// What the kernel says of what threads wait for, without files.
     pub(crate) waits: Waits,
@@ -57,6 +59,7 @@ pub(crate) fn finish(facts: Facts<'_>, options: &Options, snapshot: &Steps) -> R
         mut runtime,
         memory,
         paths,
+        reach,
         mut diagnostics,
         waits,
         verdicts,
@@ -110,7 +113,8 @@ pub(crate) fn finish(facts: Facts<'_>, options: &Options, snapshot: &Steps) -> R
     }
     let source = python
         .filter(|_| options.source)
-        .map(|python| source::read(&python, &paths, process.started_at_ns, capture.captured_at_ns));
+        .map(|python| source::read(&python, &paths, reach, process.started_at_ns, capture.captured_at_ns));
+    diagnostics.extend(reach.diagnostic());
     let waits = wait_for(waits, &threads, capture.arch, open_files, &recorder);
     check()?;
 

@@ -143,6 +143,7 @@ fn capture_here(pid: u32, start: Option<u64>, options: &Options, steps: &Steps) 
         runtime: look.runtime,
         memory: &memory,
         paths,
+        reach: &look.reach,
         diagnostics,
         waits,
         verdicts,
@@ -386,5 +387,5 @@ fn name_newcomers(look: &Look, threads: &mut [Thread]) {
 pub(crate) fn own_memory() -> memory::LiveMemory {
     let this = Proc::of(std::process::id());
     let maps = maps::parse(&this.read("maps").unwrap_or_default());
-    memory::LiveMemory::of(nix::unistd::getpid(), &this, &Arc::new(maps))
+    memory::LiveMemory::of(nix::unistd::getpid(), &this, &Arc::new(maps), &pyst_elf::Reach::default())
 }

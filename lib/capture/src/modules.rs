@@ -39,6 +39,9 @@ pub(crate) trait Finder {
 
     /// Where a path of the target's file system may lead.
     fn in_roots(&self, path: &[u8]) -> Vec<PathBuf>;
+
+    /// Opens one of those, if it is a regular file.
+    fn open(&self, path: &Path) -> std::io::Result<File>;
 }
 
 /// The modules of a target with their files, both in the same order.
@@ -62,7 +65,7 @@ impl LoadedModules {
     /// Looks for the companions of these modules' files: the symbols that distributions strip from them, if those are installed.
     /// Most of libc's functions have no other name. Says whether there are any.
     pub(crate) fn add_companions(&mut self, finder: &dyn Finder, of: impl Fn(ModuleId) -> bool) -> bool {
-        let open_one = |path: PathBuf| ElfFile::open(open_regular(&path).ok()?).ok();
+        let open_one = |path: PathBuf| ElfFile::open(finder.open(&path).ok()?).ok();
         let open = |path: &Path| finder.in_roots(path.as_os_str().as_bytes()).into_iter().find_map(open_one);
         let mut any = false;
         for (id, module) in self.table.iter().filter(|(id, _)| of(*id)) {
@@ -388,6 +391,10 @@ mod tests {
             }
             fn in_roots(&self, _: &[u8]) -> Vec<PathBuf> {
                 Vec::new()
+            }
+
+            fn open(&self, path: &Path) -> std::io::Result<File> {
+                open_regular(path)
             }
         }
         let maps = parse(&std::fs::read("/proc/self/maps").unwrap());

@@ -5,12 +5,13 @@
 
 use nix::errno::Errno;
 use nix::fcntl::{OFlag, OpenHow, ResolveFlag, openat2};
+use pyst_elf::Reach;
 use pyst_snapshot::Text;
 use pyst_snapshot::payload::{Python, Source, SourceFile, SourceLine};
 use std::collections::{BTreeMap, BTreeSet};
 use std::ffi::OsStr;
 use std::fs::File;
-use std::io::Read;
+use std::io::{ErrorKind, Read};
 use std::os::fd::{AsRawFd, OwnedFd};
 use std::os::unix::ffi::OsStrExt;
 use std::os::unix::fs::MetadataExt;
@@ -29,6 +30,7 @@ const MAX_LINE: usize = 4096;
 const TICK_NS: i64 = 10_000_000;
 
 /// Where the target's paths lead.
+#[derive(Clone)]
 pub(crate) enum TargetPaths {
     /// `/proc/PID/root` and `/proc/PID/cwd`.
     Live {
@@ -42,7 +44,13 @@ pub(crate) enum TargetPaths {
 }
 
 /// The lines that the frames are at.
-pub(crate) fn read(python: &Python, paths: &TargetPaths, started_at: Option<i64>, captured_at: i64) -> Source {
+pub(crate) fn read(
+    python: &Python,
+    paths: &TargetPaths,
+    reach: &Reach,
+    started_at: Option<i64>,
+    captured_at: i64,
+) -> Source {
     let mut wanted: BTreeMap<&Text, BTreeSet<u32>> = BTreeMap::new();
     for frame in python.states.iter().flat_map(|state| &state.frames) {
         let code = usize::try_from(frame.code).ok().and_then(|code| python.codes.get(code));
@@ -51,7 +59,10 @@ pub(crate) fn read(python: &Python, paths: &TargetPaths, started_at: Option<i64>
         }
     }
     let files = wanted.into_iter().take(MAX_FILES).filter_map(|(file, lines)| {
-        let (text, modified) = read_file(&file.to_path_bytes(), paths)?;
+        let (path, paths) = (file.to_path_bytes(), paths.clone());
+        let what = PathBuf::from(OsStr::from_bytes(&path));
+        let read = move || read_file(&path, &paths).ok_or_else(|| ErrorKind::NotFound.into());
+        let (text, modified) = reach.ask(None, &what, read).ok()?;
         let newer = match started_at {
             Some(started) => Some(modified > started.saturating_add(TICK_NS)),
             // When the process of a core file started is not known, but it did before it ended.

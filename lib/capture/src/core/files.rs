@@ -6,7 +6,7 @@
 use super::file::CoreFile;
 use crate::identity::{self, Comparison};
 use crate::modules::{Finder, FoundFile, build_id_in_memory, open_regular};
-use pyst_elf::{ElfFile, Search};
+use pyst_elf::{ElfFile, Reach, Search};
 use pyst_snapshot::payload::{Diagnostic, Map, ModuleFile, Severity};
 use pyst_snapshot::{Address, Bytes};
 use std::ffi::OsStr;
@@ -27,6 +27,8 @@ pub(crate) struct CoreFiles<'a> {
     pub(crate) exe_address: Option<Address>,
     pub(crate) captured_at_ns: i64,
     pub(crate) search: &'a Search,
+    /// What can be had of the file systems here.
+    pub(crate) reach: &'a Reach,
 }
 
 impl Finder for CoreFiles<'_> {
@@ -61,6 +63,10 @@ impl Finder for CoreFiles<'_> {
         places.push(path);
         places
     }
+
+    fn open(&self, path: &Path) -> std::io::Result<File> {
+        self.reach.open(None, path, open_regular).map(|(file, _)| file)
+    }
 }
 
 impl CoreFiles<'_> {
@@ -68,7 +74,7 @@ impl CoreFiles<'_> {
     fn find_at(&self, candidate: &Path, maps: &[Map], is_exe: bool, in_core: &Bytes) -> FoundFile {
         let found = |status, file, complaint| FoundFile { status, file, path: in_core.clone(), complaint };
         let (what, core) = (candidate.display(), self.path.display());
-        let file = match open_regular(candidate) {
+        let file = match self.open(candidate) {
             Ok(file) => file,
             Err(error) if error.kind() == ErrorKind::NotFound => {
                 let message = format!(

@@ -9,12 +9,12 @@ use super::memory::LiveMemory;
 use super::procfs::Proc;
 use crate::identity::{self, Comparison};
 use crate::modules::{Finder, FoundFile, build_id_in_memory, open_regular};
-use pyst_elf::{ElfFile, Search};
+use pyst_elf::{ElfFile, Reach, Search};
 use pyst_snapshot::Bytes;
 use pyst_snapshot::payload::{Diagnostic, Map, ModuleFile, Severity};
 use std::ffi::OsStr;
-use std::fs::File;
-use std::io::ErrorKind;
+use std::fs::{File, Metadata};
+use std::io::{self, ErrorKind};
 use std::os::unix::ffi::OsStrExt;
 use std::os::unix::fs::MetadataExt;
 use std::path::{Path, PathBuf};
@@ -28,6 +28,8 @@ pub(crate) struct LiveFiles<'a> {
     /// What `/proc/PID/exe` links to.
     pub(crate) exe: Option<&'a [u8]>,
     pub(crate) search: &'a Search,
+    /// What can be had of the target's file systems.
+    pub(crate) reach: &'a Reach,
 }
 
 impl Finder for LiveFiles<'_> {
@@ -55,22 +57,33 @@ impl Finder for LiveFiles<'_> {
         places.push(here);
         places
     }
+
+    fn open(&self, path: &Path) -> io::Result<File> {
+        self.reach.open(None, path, open_regular).map(|(file, _)| file)
+    }
 }
 
 impl LiveFiles<'_> {
     fn open_in_roots(&self, path: &[u8], map: &Map) -> Option<File> {
-        self.in_roots(path).iter().find_map(|path| open_regular(path).ok().filter(|file| is_inode_of(file, map)))
+        let same = |path: &PathBuf| self.open_as(map, path).ok().filter(|(_, metadata)| is_inode_of(metadata, map));
+        self.in_roots(path).iter().find_map(same).map(|(file, _)| file)
+    }
+
+    /// Opens a file that may be the one that is mapped, and lies where that does.
+    fn open_as(&self, map: &Map, path: &Path) -> io::Result<(File, Metadata)> {
+        self.reach.open(Some((map.device_major, map.device_minor)), path, open_regular)
     }
 
     /// The links of the kernel to what is mapped, whatever has become of its name.
     fn open_mapped(&self, map: &Map) -> Option<File> {
         let name = format!("map_files/{:x}-{:x}", map.range.start.0, map.range.end.0);
         let link = self.proc.path(name);
-        if let Ok(file) = open_regular(&link) {
+        if let Ok((file, _)) = self.open_as(map, &link) {
             return Some(file);
         }
         let is_exe = self.exe == Some(&map.path.0);
-        open_regular(&self.proc.path("exe")).ok().filter(|file| is_exe || is_inode_of(file, map))
+        let exe = self.open_as(map, &self.proc.path("exe")).ok();
+        exe.filter(|(_, metadata)| is_exe || is_inode_of(metadata, map)).map(|(file, _)| file)
     }
 
     /// A file of that name that proves to be the one that is mapped, where the target has it or where the user says, or why there is
@@ -82,7 +95,11 @@ impl LiveFiles<'_> {
         let near = self.in_roots(&found.path.0).into_iter().map(|candidate| (candidate, false));
         let named = self.search.candidates(&name, mapped.as_deref()).map(|candidate| (candidate, true));
         for (candidate, is_named) in near.chain(named) {
-            let file = match open_regular(&candidate) {
+            let file = match maps.first().filter(|_| !is_named) {
+                Some(map) => self.open_as(map, &candidate).map(|(file, _)| file),
+                None => open_regular(&candidate),
+            };
+            let file = match file {
                 Ok(file) => file,
                 Err(error) if error.kind() == ErrorKind::NotFound => continue,
                 Err(_) => {
@@ -120,7 +137,6 @@ fn opened(file: File, status: ModuleFile, path: Bytes) -> FoundFile {
     }
 }
 
-fn is_inode_of(file: &File, map: &Map) -> bool {
-    let device = libc::makedev(map.device_major, map.device_minor);
-    file.metadata().is_ok_and(|metadata| metadata.ino() == map.inode && metadata.dev() == device)
+fn is_inode_of(metadata: &Metadata, map: &Map) -> bool {
+    metadata.ino() == map.inode && metadata.dev() == libc::makedev(map.device_major, map.device_minor)
 }

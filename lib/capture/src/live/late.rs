@@ -18,7 +18,10 @@ pub(super) fn why(tid: Tid) -> &'static str {
             "frozen by its control group, as in a paused container: let it go on (docker unpause) first"
         }
         Some(b'D') if VFORK.contains(&channel.as_slice()) => "waits for a child that it started with vfork: try again",
-        Some(b'D') => "sleeps where nothing can wake it (state D), as of a device that does not answer: try again",
+        Some(b'D') => {
+            "sleeps where nothing can wake it (state D), as one does that waits for a device or a file server that does not answer: \
+             with --no-block it has native frames"
+        }
         Some(b'R') => "found no processor in that time: try again, or with a larger --stop-limit",
         _ => "try again, or with a larger --stop-limit",
     }

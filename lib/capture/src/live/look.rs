@@ -18,7 +18,7 @@ use crate::Options;
 use crate::error::CaptureError;
 use crate::modules::{self, LoadedModules};
 use nix::unistd::Pid;
-use pyst_elf::{ModuleId, Search};
+use pyst_elf::{ModuleId, Reach, Search};
 use pyst_memory::{RangeSet, Recorder};
 use pyst_snapshot::payload::{Map, Module, Process, Python, Runtime, Thread};
 use pyst_snapshot::{Address, Bytes, Range, Tid};
@@ -54,6 +54,8 @@ pub(crate) struct Look {
     pub(crate) waits: Before,
     pub(crate) maps: Arc<Vec<Map>>,
     pub(crate) loaded: LoadedModules,
+    /// What can be had of its file systems.
+    pub(crate) reach: Reach,
     pub(crate) runtime: Runtime,
     /// What the walk is expected to read: ascending, disjoint, within mappings.
     pub(crate) prediction: Arc<Vec<Range>>,
@@ -80,7 +82,8 @@ pub(crate) fn look(pid: u32, options: &Options) -> Result<Look, CaptureError> {
     let living = living.ok_or(CaptureError::Zombie { pid, parent: stat.ppid })?;
     let mut sight = Sight::begin(tasks);
     let proc = Proc::of(living);
-    check_architecture(pid, &proc)?;
+    let reach = Reach::of(&proc.read("mountinfo").unwrap_or_default());
+    check_architecture(pid, &proc, &reach)?;
 
     let program = File::open(proc.path("pagemap")).ok();
     let text = proc.read("maps").map_err(|error| refusal::of(pid, &error))?;
@@ -88,10 +91,10 @@ pub(crate) fn look(pid: u32, options: &Options) -> Result<Look, CaptureError> {
     drop(text);
     let living = Pid::from_raw(living.cast_signed());
     refusal::check_memory(pid, living)?;
-    let memory = LiveMemory::of(living, &proc, &maps);
+    let memory = LiveMemory::of(living, &proc, &maps, &reach);
     let process = process(pid, &proc, &stat, &status);
     let exe = process.exe.as_ref().map(|exe| exe.0.as_slice());
-    let finder = LiveFiles { proc: &proc, memory: &memory, exe, search: &options.search };
+    let finder = LiveFiles { proc: &proc, memory: &memory, exe, search: &options.search, reach: &reach };
     let mut loaded = modules::load(&maps, &memory, &finder);
     let runtime = find_runtime(&mut loaded, &finder, &maps, options);
     memory.keep_long_reads();
@@ -150,6 +153,7 @@ pub(crate) fn look(pid: u32, options: &Options) -> Result<Look, CaptureError> {
         waits,
         maps,
         loaded,
+        reach,
         runtime,
         prediction,
         locals,
@@ -261,9 +265,9 @@ impl Look {
             return;
         }
         let maps = Arc::new(maps);
-        let memory = LiveMemory::of(self.living, &self.proc, &maps);
+        let memory = LiveMemory::of(self.living, &self.proc, &maps, &self.reach);
         let exe = self.process.exe.as_ref().map(|exe| exe.0.as_slice());
-        let finder = LiveFiles { proc: &self.proc, memory: &memory, exe, search };
+        let finder = LiveFiles { proc: &self.proc, memory: &memory, exe, search, reach: &self.reach };
         let mut loaded = modules::load(&maps, &memory, &finder);
         loaded.add_companions(&finder, |_| true);
         if let Some(found) = &mut self.runtime.found {
@@ -343,12 +347,16 @@ fn booted_at() -> Option<u128> {
 }
 
 /// The executable's header tells another word size or instruction set before anything is misread for it.
-fn check_architecture(pid: u32, proc: &Proc) -> Result<(), CaptureError> {
-    let mut header = [0u8; 20];
-    let read = File::open(proc.path("exe")).and_then(|mut exe| exe.read_exact(&mut header));
-    let [0x7f, b'E', b'L', b'F', class, data, .., machine, machine_high] = header else { return Ok(()) };
+fn check_architecture(pid: u32, proc: &Proc, reach: &Reach) -> Result<(), CaptureError> {
+    let exe = proc.path("exe");
+    let header = reach.ask(None, &exe.clone(), move || {
+        let mut header = [0u8; 20];
+        File::open(exe)?.read_exact(&mut header)?;
+        Ok(header)
+    });
+    let Ok([0x7f, b'E', b'L', b'F', class, data, .., machine, machine_high]) = header else { return Ok(()) };
     let machine = u16::from_le_bytes([machine, machine_high]);
-    if read.is_err() || (class == 2 && data == 1 && machine == LIVE_ARCH.0) {
+    if class == 2 && data == 1 && machine == LIVE_ARCH.0 {
         return Ok(());
     }
     let what = format!("process {pid}");

@@ -10,6 +10,7 @@ use super::procfs::Proc;
 use super::row::Row;
 use nix::sys::uio::{RemoteIoVec, process_vm_readv};
 use nix::unistd::Pid;
+use pyst_elf::Reach;
 use pyst_memory::{Memory, RangeSet, ReadError};
 use pyst_snapshot::payload::Map;
 use pyst_snapshot::{Address, Range};
@@ -36,7 +37,7 @@ pub(crate) struct LiveMemory {
     pid: Pid,
     since: Instant,
     maps: Arc<Vec<Map>>,
-    /// The files that code is mapped from: they were open when the process started, and come in no time.
+    /// The files of local file systems that code is mapped from: they were open when the process started, and come in no time.
     code: HashSet<(u32, u32, u64)>,
     /// What the kernel tells of each page.
     pagemap: Pagemap,
@@ -53,12 +54,14 @@ pub(crate) struct LiveMemory {
 }
 
 impl LiveMemory {
-    pub(crate) fn of(pid: Pid, proc: &Proc, maps: &Arc<Vec<Map>>) -> LiveMemory {
+    pub(crate) fn of(pid: Pid, proc: &Proc, maps: &Arc<Vec<Map>>, reach: &Reach) -> LiveMemory {
+        let is_served = |map: &Map| reach.is_served(Some((map.device_major, map.device_minor)));
+        let is_code = |map: &&Map| map.is_executable() && map.inode != 0 && !is_served(map);
         LiveMemory {
             pid,
             since: Instant::now(),
             maps: Arc::clone(maps),
-            code: maps.iter().filter(|map| map.is_executable() && map.inode != 0).map(file).collect(),
+            code: maps.iter().filter(is_code).map(file).collect(),
             pagemap: Pagemap::of(proc),
             patience: Patience::with(pid),
             pages: RefCell::default(),

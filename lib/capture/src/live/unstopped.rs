@@ -33,6 +33,7 @@ use super::stack::MAX_STACKS;
 use crate::{NoBlock, Options};
 use fallback::PartStop;
 use nix::unistd::Pid;
+use pyst_elf::Reach;
 use pyst_memory::{Memory, Recorder};
 use pyst_python::States;
 use pyst_snapshot::payload::{Diagnostic, FoundRuntime, InterpreterV1, Map, Thread, ThreadWait, Verdicts};
@@ -71,6 +72,7 @@ pub(super) struct Target<'a> {
     pid: Pid,
     proc: &'a Proc,
     maps: &'a Arc<Vec<Map>>,
+    reach: &'a Reach,
     pages: Rc<Pages<'a>>,
     found: Option<&'a FoundRuntime>,
     states: Option<States>,
@@ -92,11 +94,12 @@ pub(super) struct Target<'a> {
 /// Reads the process without stopping it.
 pub(super) fn read(look: &Look, options: &Options) -> Unstopped {
     let found = look.runtime.found.as_ref();
-    let memory = LiveMemory::of(look.living, &look.proc, &look.maps);
+    let memory = LiveMemory::of(look.living, &look.proc, &look.maps, &look.reach);
     let mut target = Target {
         pid: look.living,
         proc: &look.proc,
         maps: &look.maps,
+        reach: &look.reach,
         pages: Rc::new(Pages::of(&look.maps, &look.proc)),
         found,
         states: found.and_then(|found| States::of(found, &memory)),
@@ -152,7 +155,7 @@ pub(super) fn read(look: &Look, options: &Options) -> Unstopped {
 impl Target<'_> {
     /// The thread states that the process lists now.
     fn listed(&self) -> Vec<Address> {
-        let memory = LiveMemory::of(self.pid, self.proc, self.maps);
+        let memory = LiveMemory::of(self.pid, self.proc, self.maps, self.reach);
         let careful = Careful::by(&memory, &self.pages);
         self.states.as_ref().map(|states| states.addresses(&careful)).unwrap_or_default()
     }

@@ -36,7 +36,7 @@ pub(super) fn survey(target: &mut Target<'_>, threads: &mut Vec<Thread>, reading
     threads.extend(born.filter_map(|tid| look::thread(target.proc, *tid)));
     threads.sort_by_key(|thread| thread.tid);
 
-    let memory = LiveMemory::of(target.pid, target.proc, target.maps);
+    let memory = LiveMemory::of(target.pid, target.proc, target.maps, target.reach);
     let careful = Careful::by(&memory, &target.pages);
     let living = threads.iter().filter(|thread| is_alive(thread.tid));
     let placed: Vec<Thread> = living.map(|thread| placed(target, thread)).collect();
