@@ -1,7 +1,8 @@
 //! Targets whose files a server has, as with NFS and FUSE: what most often makes a service hang is that it answers no more.
 
 use anyhow::{Context, Result, ensure};
-use pyst_tests::{Output, Pipeline, Report, Scenario, Target, grab, representatives};
+use nix::errno::Errno;
+use pyst_tests::{Output, Pipeline, Report, Scenario, Target, grab, representatives, wait_until};
 use serde_json::Value;
 use std::fs;
 
@@ -44,6 +45,30 @@ fn files_of_a_server_that_answers_are_as_good_as_others() {
             let served = sources.iter().find(|(file, _)| file.ends_with("/mounted/served.py")).context("not served")?;
             ensure!(served.1.as_deref() == Some("        account.time.sleep(account.FOREVER)"), "{mode}: {served:?}");
         }
+        Ok(())
+    });
+    scenario.finish();
+}
+
+/// The one thing that a stop does to a target: an interrupted call that returns EINTR is named.
+#[test]
+fn a_call_that_a_file_server_gives_up_because_of_the_stop_is_told() {
+    let scenario = Scenario::new("files: given up");
+    on_each(&scenario, "endless", |target| {
+        let result = || fs::read_to_string(target.folder().join("result")).ok();
+        for _ in 0..3 {
+            let (output, report) = captured(target, "--no-block")?;
+            ensure!(output.status == Some(0) && result().is_none(), "{:?}, {:?}", output.status, result());
+            report.frames_agree_with(target.account())?;
+        }
+        let (output, report) = captured(target, "--python-only")?;
+        ensure!(output.status == Some(0), "{:?} {}", output.status, output.stderr);
+        let said = &report.json["diagnostics"];
+        let interrupted = said.as_array().into_iter().flatten().filter(|one| one["code"] == "interrupted-call");
+        let messages: Vec<&str> = interrupted.filter_map(|one| one["message"].as_str()).collect();
+        ensure!(messages.len() == 1 && messages[0].contains("made its read return EINTR"), "{said}");
+        let result = wait_until("the read to return", 20, result)?;
+        ensure!(result == format!("-1 {}", Errno::EINTR as i32), "{result}");
         Ok(())
     });
     scenario.finish();

@@ -1,5 +1,6 @@
 """A file system (FUSE) that shows a folder, read-only, until it is told to be silent: whoever asks it for something that the
-kernel does not know already waits for ever. Only the process that mounts it sees it, and it is gone with that."""
+kernel does not know already waits for ever. Who reads the file `endless` in it waits until a signal comes, or a stop. Only the
+process that mounts it sees it, and it is gone with that."""
 
 import ctypes
 import os
@@ -10,14 +11,15 @@ import struct
 CLONE_NEWNS = 0x20000
 MS_NOSUID, MS_NODEV, MS_REC, MS_PRIVATE = 2, 4, 1 << 14, 1 << 18
 PR_SET_PDEATHSIG = 1
-ENOENT, ENOSYS = 2, 38
+EINTR, ENOSYS = 4, 38
 # How long the kernel may take what it was told for true, in seconds.
 VALID = 1
 
 # The requests of linux/fuse.h, and those that have no answer.
 LOOKUP, GETATTR, READLINK, OPEN, READ, RELEASE, FLUSH, INIT = 1, 3, 5, 14, 15, 18, 25, 26
 OPENDIR, READDIR, RELEASEDIR = 27, 28, 29
-UNANSWERED = 2, 36, 42  # FORGET, INTERRUPT, BATCH_FORGET
+INTERRUPT = 36
+UNANSWERED = 2, 42  # FORGET, BATCH_FORGET
 FOPEN_KEEP_CACHE = 2
 
 libc = ctypes.CDLL(None, use_errno=True)
@@ -71,7 +73,12 @@ def serve(device, folder, asked):
             continue
         request = os.read(device, 1 << 20)
         _, kind, unique, node = struct.unpack_from("=IIQQ", request)
-        if kind in UNANSWERED:
+        if kind == INTERRUPT:
+            # As go-fuse does. Most others do not listen.
+            (unique,) = struct.unpack_from("=Q", request, 40)
+            os.write(device, struct.pack("=IiQ", 16, -EINTR, unique))
+            continue
+        if kind in UNANSWERED or (kind == READ and paths[node].endswith("/endless")):
             continue
         try:
             reply, error = answer(kind, paths.get(node, folder), request[40:], paths, numbers), 0

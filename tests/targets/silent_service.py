@@ -1,4 +1,5 @@
-"""Its own code, a library of it and what one of its threads reads are on a file system, which with `silent` answers no more."""
+"""Its own code, a library of it and what one of its threads reads are on a file system, which with `silent` answers no more. With
+`endless` the thread reads what the file system gives up when it is asked to."""
 
 import ctypes
 import os
@@ -15,6 +16,12 @@ MODULE = """import account
 def waits_for(path):
     with open(path, "rb") as file:
         account.time.sleep(account.FOREVER)
+
+def reads(path, libc, ctypes, say):
+    with open(path, "rb") as file:
+        result = libc.read(file.fileno(), bytes(1), 1)
+    say("result", "%d %d" % (result, ctypes.get_errno()))
+    account.time.sleep(account.FOREVER)
 """
 
 files, mounted = (os.path.join(account.WORK, name) for name in ("files", "mounted"))
@@ -30,8 +37,9 @@ else:
     with open("/proc/self/maps") as maps:
         library = next(line.split()[-1] for line in maps if "/libm" in line)
     shutil.copy(library, os.path.join(files, "library.so"))
-    with open(os.path.join(files, "data"), "wb") as file:
-        file.write(b"data")
+    for name in ("data", "endless"):
+        with open(os.path.join(files, name), "wb") as file:
+            file.write(b"data")
 
     sys.dont_write_bytecode = True
     sys.path.insert(0, mounted)
@@ -42,6 +50,10 @@ else:
         be_silent()
         # Until the kernel asks anew.
         time.sleep(silent_files.VALID + 0.5)
-    account.start(served.waits_for, (os.path.join(mounted, "data"),))
+    if sys.argv[1] == "endless":
+        libc = ctypes.CDLL(None, use_errno=True)
+        account.start(served.reads, (os.path.join(mounted, "endless"), libc, ctypes, telling.write))
+    else:
+        account.start(served.waits_for, (os.path.join(mounted, "data"),))
     account.settle(1)
 account.tell(); time.sleep(account.FOREVER)

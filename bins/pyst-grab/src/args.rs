@@ -14,7 +14,9 @@ const EXIT_STATUS: &str = "Exit status: 0 complete, 1 failed, 2 usage, 3 partial
 const STOPS: &str = "What a stop does to a process: it runs on as if nothing had been, whatever becomes of pyst-grab, a \
     process that was stopped stays stopped, and signals that come meanwhile arrive. A few system calls alone do not go on, \
     but return EINTR: epoll_wait and epoll_pwait, semop and semtimedop, sigtimedwait and sigwaitinfo, and of sockets that \
-    have a timeout (SO_RCVTIMEO, SO_SNDTIMEO) accept, connect, and those that send and receive. Python 3.5 and later call \
+    have a timeout (SO_RCVTIMEO, SO_SNDTIMEO) accept, connect, and those that send and receive; and those on files of a FUSE file system \
+    whose server gives them up when it is asked to (one that does not answer at all has the thread in state D from then on). \
+    Python 3.5 and later call \
     again by themselves; an extension module in C that does not may report an error. SIGSTOP does the same, and so does every \
     debugger. Each thread that it happened to is told, with its call, by --verbose and in JSON (interrupted-call). With \
     --no-block no process is stopped, and no call interrupted.";
