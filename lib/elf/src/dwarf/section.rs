@@ -11,6 +11,9 @@ use std::cell::{OnceCell, RefCell};
 /// How much more is unpacked than is asked for: who asks where something starts will ask for its end.
 const MORE: usize = 64 << 10;
 
+/// As much memory is made ready at once at most: how long a section says it is need not be true.
+const POPULATED: usize = 8 << 20;
+
 /// How many times what is unpacked can grow by half, from [`MORE`] on, before a section of a gigabyte is whole, and some.
 const STEPS: usize = 32;
 
@@ -144,8 +147,10 @@ impl Packed<'_> {
 impl Bytes {
     fn with_start(start: &[u8], room: usize) -> Option<Bytes> {
         let mut memory = MmapMut::map_anon(room.max(1)).ok()?;
-        // A fault for each small page costs a fifth of the unpacking. Where there are no large ones, so be it.
+        // A fault for each small page costs a fifth of the unpacking, and the kernel makes many at once for less. Where there are no
+        // large ones, or it is old, so be it.
         let _ = memory.advise(Advice::HugePage);
+        let _ = memory.advise_range(Advice::PopulateWrite, 0, room.min(POPULATED));
         memory.get_mut(..start.len())?.copy_from_slice(start);
         Some(Bytes { memory, length: start.len() })
     }
