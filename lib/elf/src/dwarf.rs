@@ -181,7 +181,7 @@ impl Sections<'_> {
         self.others.borrow(|section| slice(section.whole()))
     }
 
-    /// Unpacks, on two processors, what is needed to read the units up to the one that starts at `last`. That is a guess where it
+    /// Unpacks, on several processors, what is needed to read the units up to the one that starts at `last`. That is a guess where it
     /// is about other sections than `.debug_info`, which take their order from that; what it misses is unpacked when it is read.
     fn unpack_through(&mut self, last: usize) {
         let Sections { info, lines, abbreviations, others } = self;
@@ -193,14 +193,12 @@ impl Sections<'_> {
             let share = section.length() as u128 * last as u128 / whole.max(1) as u128;
             usize::try_from(share).unwrap_or(usize::MAX)
         };
-        let unpack_others = move || {
-            others.borrow(|section| slice(section.whole()));
-            lines.first(share(lines));
-            abbreviations.first(share(abbreviations));
-        };
-        parallel::both(unpack_others, || {
-            info.through(last);
-        });
+        parallel::all(vec![
+            Box::new(move || _ = info.through(last)),
+            Box::new(move || _ = lines.first(share(lines))),
+            Box::new(move || _ = abbreviations.first(share(abbreviations))),
+            Box::new(move || _ = others.borrow(|section| slice(section.whole()))),
+        ]);
     }
 }
 

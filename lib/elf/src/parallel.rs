@@ -9,22 +9,15 @@ use std::thread::{Builder, available_parallelism, scope};
 /// More threads than this are never made: the debug information of few files is large.
 const MAX_THREADS: usize = 8;
 
-/// Does two things, at the same time if that can be.
-pub(crate) fn both(one: impl FnOnce() + Send, other: impl FnOnce()) {
-    let one = Mutex::new(Some(one));
-    let run_one = || {
-        let one = one.lock().ok().and_then(|mut one| one.take());
-        if let Some(one) = one {
-            one();
-        }
-    };
-    scope(|scope| {
-        if threads() > 1 {
-            let _ = Builder::new().spawn_scoped(scope, run_one);
-        }
-        other();
-        // The thread may not have come to it yet.
-        run_one();
+/// Something to do, once.
+pub(crate) type Job<'a> = Box<dyn FnOnce() + Send + 'a>;
+
+/// Does all of these, at the same time as far as that can be; what takes longest should come first.
+pub(crate) fn all(jobs: Vec<Job<'_>>) {
+    let jobs: Vec<Mutex<Option<Job<'_>>>> = jobs.into_iter().map(|job| Mutex::new(Some(job))).collect();
+    map(&jobs, |job| {
+        let job = job.lock().ok().and_then(|mut job| job.take());
+        job.into_iter().for_each(|job| job());
     });
 }
 
@@ -73,11 +66,11 @@ mod tests {
     }
 
     #[test]
-    fn both_are_done_when_it_returns() {
+    fn all_is_done_once_when_it_returns() {
         for _ in 0..100 {
-            let (mut one, mut other) = (false, false);
-            both(|| one = true, || other = true);
-            assert!(one && other);
+            let mut done = [0; 5];
+            all(done.iter_mut().map(|done| Box::new(move || *done += 1) as Job<'_>).collect());
+            assert_eq!(done, [1; 5]);
         }
     }
 }
