@@ -22,11 +22,15 @@ impl RangeSet {
         if range.is_empty() {
             return;
         }
-        // A walk reads the same structure many times over: most ranges lie in the one added last.
+        // A walk reads the same structure many times over, and stacks word by word: most ranges lie in or at the one added last.
+        // A merged one is the highest then, which may grow upwards only.
+        let may_grow_down = self.ranges.len() > self.merged;
         if let Some(last) = self.ranges.last_mut()
-            && last.start <= range.start
-            && range.end <= last.end
+            && range.start <= last.end
+            && (last.start <= range.start || may_grow_down && last.start <= range.end)
         {
+            last.start = last.start.min(range.start);
+            last.end = last.end.max(range.end);
             return;
         }
         self.ranges.push(range);
@@ -120,6 +124,55 @@ mod tests {
         }
         assert!(set.ranges.len() < 10_000);
         assert_eq!(set.merged().len(), 7);
+    }
+
+    #[test]
+    fn words_that_lie_next_to_each_other_are_one_range_at_once() {
+        let mut set = RangeSet::new();
+        for start in [108, 100, 116, 104, 116, 92, 124] {
+            set.insert(range(start, start + 8));
+        }
+        assert_eq!(set.ranges, [range(92, 132)]);
+        set.insert(range(50, 60));
+        assert_eq!(set.merged(), [range(50, 60), range(92, 132)]);
+        // The highest goes on; what lies below it touches the one before.
+        set.insert(range(132, 140));
+        assert_eq!(set.ranges, [range(50, 60), range(92, 140)]);
+        set.insert(range(55, 95));
+        assert_eq!(set.merged(), [range(50, 140)]);
+    }
+
+    #[test]
+    fn any_order_of_ranges_makes_the_same_set() {
+        let seed = std::process::id();
+        let mut state = u64::from(seed);
+        let mut below = |limit: u64| {
+            state = state.wrapping_mul(6_364_136_223_846_793_005).wrapping_add(1_442_695_040_888_963_407);
+            (state >> 33) % limit
+        };
+        for round in 0..200 {
+            let mut set = RangeSet::new();
+            let mut expected = [false; 200];
+            for _ in 0..100 {
+                let start = below(180);
+                let end = start + below(20);
+                set.insert(range(start, end));
+                expected[start as usize..end as usize].fill(true);
+                if below(10) == 0 {
+                    set.merged();
+                }
+            }
+            let ranges = set.merged();
+            assert!(
+                ranges.windows(2).all(|pair| pair[0].end < pair[1].start),
+                "seed {seed}, round {round}: {ranges:?}"
+            );
+            let mut found = [false; 200];
+            for Range { start, end } in ranges {
+                found[start.0 as usize..end.0 as usize].fill(true);
+            }
+            assert_eq!(found, expected, "seed {seed}, round {round}");
+        }
     }
 
     #[test]

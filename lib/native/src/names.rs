@@ -25,23 +25,30 @@ pub(crate) struct Names<'a> {
 }
 
 impl<'a> Names<'a> {
-    /// Names for these places, which are asked for together.
-    pub(crate) fn new(files: &'a dyn Files, places: &Places<'_>, lookups: impl Iterator<Item = PlaceId>) -> Names<'a> {
-        let mut named: Vec<Named> = Vec::new();
-        for place in lookups {
-            if named.len() <= place.index() {
-                named.resize(place.index() + 1, Named::default());
+    /// No names yet.
+    pub(crate) fn new(files: &'a dyn Files) -> Names<'a> {
+        Names { files, functions: Vec::new(), by_symbol: HashMap::new(), places: Vec::new(), lacking: BTreeMap::new() }
+    }
+
+    /// Notes places of which names will be wanted.
+    pub(crate) fn want(&mut self, places: &Places<'_>, wanted: &[PlaceId]) {
+        for place in wanted {
+            if self.places.len() <= place.index() {
+                self.places.resize(place.index() + 1, Named::default());
             }
-            if let Some(named) = named.get_mut(place.index()) {
-                named.located = places.located(place);
+            if let Some(named) = self.places.get_mut(place.index()) {
+                named.located = places.located(*place);
             }
         }
-        let mut svmas: Vec<_> = named.iter().filter_map(|place| place.located).collect();
+    }
+
+    /// Asks for the names of all places that were noted, together.
+    pub(crate) fn prefetch(&mut self) {
+        let mut svmas: Vec<_> = self.places.iter().filter_map(|place| place.located).collect();
         svmas.sort_unstable();
         svmas.dedup();
-        files.prefetch_symbols(&svmas);
-        files.prefetch_calls(&svmas);
-        Names { files, functions: Vec::new(), by_symbol: HashMap::new(), places: named, lacking: BTreeMap::new() }
+        self.files.prefetch_symbols(&svmas);
+        self.files.prefetch_calls(&svmas);
     }
 
     /// The calls at a place: the functions inlined there, innermost first, and the physical one. None when nothing is

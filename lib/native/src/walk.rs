@@ -64,14 +64,20 @@ pub fn unwind_each(evidence: Evidence<'_>, each: &mut dyn FnMut(NativeStack)) ->
     let Evidence { arch, pac_mask, threads, maps, memory, modules, files } = evidence;
     let Some(machine) = Machine::of(arch, pac_mask) else { return unsupported(arch) };
     let mut stepper = Stepper::new(machine, memory, modules, files, Mapped::new(maps, memory));
-    let mut lookups: BTreeSet<PlaceId> = BTreeSet::new();
+    let mut names = Names::new(files);
+    let mut first = Walk::default();
     for thread in &threads.threads {
-        lookups.extend(walk(thread, &mut stepper).lookups);
+        first.clear();
+        walk(thread, &mut stepper, Registers::Left, &mut first);
+        names.want(&stepper.places, &first.lookups);
     }
+    drop(first);
+    names.prefetch();
     let mut diagnostics = Vec::new();
-    let mut names = Names::new(files, &stepper.places, lookups.into_iter());
     for thread in &threads.threads {
-        let stack = name_frames(walk(thread, &mut stepper), &mut names);
+        let mut second = Walk::default();
+        walk(thread, &mut stepper, Registers::Shown, &mut second);
+        let stack = name_frames(second, &mut names);
         diagnostics.extend(diagnose(&stack, modules));
         each(stack);
     }
@@ -87,28 +93,43 @@ fn unsupported(arch: Arch) -> Unwound {
 }
 
 /// A stack, and the place that the symbol of each frame is looked up at.
+#[derive(Default)]
 struct Walk {
     stack: NativeStack,
     lookups: Vec<PlaceId>,
 }
 
-fn walk(thread: &Thread, stepper: &mut Stepper<'_>) -> Walk {
-    let mut walk = follow(thread, stepper);
+/// Whether frames get the registers that are worth showing. Each has room of its own for them, which those who ask for names
+/// alone need not pay for.
+#[derive(Clone, Copy, PartialEq, Eq)]
+enum Registers {
+    Shown,
+    Left,
+}
+
+impl Walk {
+    /// Makes it empty, with the room that it has.
+    fn clear(&mut self) {
+        self.stack.frames.clear();
+        self.lookups.clear();
+    }
+}
+
+/// Walks a thread's stack, into a walk that is empty.
+fn walk(thread: &Thread, stepper: &mut Stepper<'_>, shown: Registers, walk: &mut Walk) {
+    walk.stack.tid = thread.tid;
+    walk.stack.end = follow(thread, stepper, shown, walk);
     let known = thread.registers.as_ref().map(RegisterFile::of_thread);
     let knew_all = known.is_some_and(|known| known.knows(stepper.machine.callee_saved()));
     // What was known from the start was lost on the way, which is for the CFI to prevent.
     if walk.stack.end == StackEnd::REGISTER_UNKNOWN && knew_all {
         walk.stack.end = StackEnd::BAD_CFI;
     }
-    walk
 }
 
-fn follow(thread: &Thread, stepper: &mut Stepper<'_>) -> Walk {
-    let mut walk = Walk {
-        stack: NativeStack { tid: thread.tid, frames: Vec::new(), end: StackEnd::NO_REGISTERS },
-        lookups: Vec::new(),
-    };
-    let Some(registers) = &thread.registers else { return walk };
+/// The frames, and why there are no more.
+fn follow(thread: &Thread, stepper: &mut Stepper<'_>, shown: Registers, walk: &mut Walk) -> StackEnd {
+    let Some(registers) = &thread.registers else { return StackEnd::NO_REGISTERS };
     let registers = RegisterFile::of_thread(registers);
     let mut frame = Frame { machine: stepper.machine, registers, floor: Address(0), found_by: FoundBy::CONTEXT };
     let mut seen = Seen::default();
@@ -118,8 +139,7 @@ fn follow(thread: &Thread, stepper: &mut Stepper<'_>) -> Walk {
         if let Some(cfa) = stepped.cfa
             && seen.again(&walk.stack.frames, frame.pc(), cfa)
         {
-            walk.stack.end = StackEnd::LOOP;
-            return walk;
+            return StackEnd::LOOP;
         }
         let lookup = if stepped.trampoline { frame.pc() } else { frame.lookup() };
         let place = stepper.places.at(lookup);
@@ -130,19 +150,15 @@ fn follow(thread: &Thread, stepper: &mut Stepper<'_>) -> Walk {
             cfa: stepped.cfa,
             found_by: frame.found_by,
             module: stepper.places.located(place).map(|(module, _)| module.0),
-            registers: shown_registers(&frame),
+            registers: if shown == Registers::Shown { shown_registers(&frame) } else { Vec::new() },
             calls: Vec::new(),
         });
         frame = match stepped.caller {
             Ok(_) if walk.stack.frames.len() >= MAX_FRAMES => {
-                walk.stack.end = StackEnd::FRAME_LIMIT;
-                return walk;
+                return StackEnd::FRAME_LIMIT;
             }
             Ok(caller) => caller,
-            Err(end) => {
-                walk.stack.end = end;
-                return walk;
-            }
+            Err(end) => return end,
         };
     }
 }
