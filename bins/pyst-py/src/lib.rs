@@ -4,7 +4,7 @@ mod args;
 
 pub use args::Args;
 
-use pyst_cli::{Added, Exit, Task, run_stage};
+use pyst_cli::{Adding, Begins, Exit, Task, run_stage};
 use pyst_python::{SECTIONS_READ, variables_of_snapshot, walk_snapshot};
 use pyst_snapshot::payload::{Diagnostic, FoundRuntime, Python, Runtime, Severity, Stage};
 use pyst_snapshot::{SectionKind, Snapshot};
@@ -16,6 +16,7 @@ const TASK: Task = Task {
     adds: "Python frames",
     reads: &SECTIONS_READ,
     writes: &[SectionKind::PYTHON, SectionKind::VARIABLES],
+    begins: Begins::Early,
 };
 
 /// Walks every snapshot of the input.
@@ -25,27 +26,26 @@ const TASK: Task = Task {
 pub fn run(args: &Args) -> anyhow::Result<Exit> {
     args.output.refuse_terminal()?;
     let input = args.input.open()?;
-    run_stage(&TASK, input, &args.output.to, args.verbose, |snapshot| python_of(snapshot, args.verbose))
+    let verbose = args.verbose;
+    run_stage(&TASK, input, &args.output.to, verbose, |snapshot, adding| add_python(snapshot, verbose, adding))
 }
 
-fn python_of(snapshot: &Snapshot, verbose: bool) -> Added {
+fn add_python(snapshot: &Snapshot, verbose: bool, adding: &mut Adding<'_>) {
     let (python, diagnostics) = walk_snapshot(snapshot);
-    let mut added = Added { diagnostics, ..Added::default() };
-    if let Some(python) = python {
-        if verbose {
-            added.notes = describe(snapshot, &python);
-        }
-        let variables = variables_of_snapshot(snapshot, &python);
-        let mut fits = added.add(&python);
-        if let Some((variables, said)) = variables {
-            added.diagnostics.extend(said);
-            fits = fits.and_then(|()| added.add(&variables));
-        }
-        if let Err(error) = fits {
-            added.diagnostics.push(Diagnostic::new(Severity::FAILURE, "too-large", error.to_string()));
-        }
+    adding.diagnostics.extend(diagnostics);
+    let Some(python) = python else { return };
+    if verbose {
+        adding.notes.extend(describe(snapshot, &python));
     }
-    added
+    let variables = variables_of_snapshot(snapshot, &python);
+    let mut fits = adding.add(&python);
+    if let Some((variables, said)) = variables {
+        adding.diagnostics.extend(said);
+        fits = fits.and_then(|()| adding.add(&variables));
+    }
+    if let Err(error) = fits {
+        adding.diagnostics.push(Diagnostic::new(Severity::FAILURE, "too-large", error.to_string()));
+    }
 }
 
 fn describe(snapshot: &Snapshot, python: &Python) -> Vec<String> {

@@ -257,15 +257,15 @@ impl<M: Memory> Asked<'_, M> {
         let evidence = Evidence { arch, pac_mask, threads, maps, memory: recorder, modules, files: &files };
         let mut of_threads = threads.threads.iter();
         let mut unwound = Unwound::default();
-        let asked = pyst_native::unwind_each(evidence, &mut |stack| {
+        let asked = pyst_native::unwind_each(evidence, &mut |stack, _| {
             unwound.ends.push((stack.tid, stack.end));
-            unwound.modules.extend(stack.frames.iter().filter_map(|frame| frame.module).map(ModuleId));
             if let Some(thread) = of_threads.find(|thread| thread.tid == stack.tid) {
                 self.keep_stack(thread, &stack);
             }
         });
         unwound.ends.sort_unstable_by_key(|(tid, _)| *tid);
         unwound.mappings = asked.mappings;
+        unwound.modules.extend(asked.native.places.iter().filter_map(|place| place.module).map(ModuleId));
         (unwound, files.into_payloads())
     }
 

@@ -33,7 +33,7 @@ pub use progress::Progress;
 pub use search::SearchArgs;
 pub use snapshots::snapshots;
 pub use speech::{diagnostics_of, process_of_several, say, speaks_here};
-pub use stage::{Added, StageInput, Task, run_stage};
+pub use stage::{Adding, Begins, StageInput, Task, run_stage};
 pub use usage::UsageError;
 
 /// What every tool's `--version` prints after its name: its version, and those of what it reads and writes.

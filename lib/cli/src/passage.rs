@@ -1,18 +1,20 @@
 //! One snapshot on its way through a stage. Sections are written as they come, some at once, so that the next tool has them while
 //! this one works, and only those are kept that the work needs.
 //!
-//! `pyst-grab` ends a snapshot with its diagnostics. When they come, all that the work needs is there, and it begins, while the
-//! tool before this one may still be at its own. Other writers may order sections otherwise: so what came of the work is held
-//! back until the snapshot ends, and made anew if more has come that it depends on. It is as if all were done at the end.
+//! `pyst-grab` ends a snapshot with its diagnostics. When they come, all that the work needs is there, and work that is to be done
+//! early begins, while the tool before this one may still be at its own. Other writers may order sections otherwise: so what came
+//! of such work is held back until the snapshot ends, and made anew if more has come that it depends on. It is as if all were done
+//! at the end.
 
 use crate::output::OutputArgs;
 use crate::snapshots::of_stream_error;
 use crate::speech::diagnostics_in;
-use crate::stage::{Added, Task};
+use crate::stage::{Adding, Begins, Task};
 use anyhow::Context;
 use pyst_snapshot::payload::{Diagnostic, Diagnostics, Severity, Stage};
 use pyst_snapshot::{Part, Parts, Payload, RawSection, SectionKind, Snapshot, SnapshotWriter, WireError};
-use std::io::{Read, Write};
+use std::collections::BTreeSet;
+use std::io::{self, Read, Write};
 
 /// What every stage keeps: messages name the process, and whether defects leave anything of use goes by the threads.
 const ALWAYS: [SectionKind; 3] = [SectionKind::CAPTURE, SectionKind::PROCESS, SectionKind::THREADS];
@@ -20,7 +22,7 @@ const ALWAYS: [SectionKind; 3] = [SectionKind::CAPTURE, SectionKind::PROCESS, Se
 /// A snapshot of which the beginning has been written.
 pub(crate) struct Passage<'a, W> {
     task: &'a Task,
-    work: &'a mut dyn FnMut(&Snapshot) -> Added,
+    work: Work<'a>,
     out: SnapshotWriter<W>,
     output: &'a OutputArgs,
     /// The sections that are needed, and the defects.
@@ -32,6 +34,19 @@ pub(crate) struct Passage<'a, W> {
     has_failed: bool,
     has_begun_early: bool,
     added: Option<Added>,
+}
+
+type Work<'a> = &'a mut dyn FnMut(&Snapshot, &mut Adding<'_>);
+
+/// What came of the work.
+#[derive(Default)]
+struct Added {
+    /// The sections that are not written yet.
+    sections: Vec<RawSection>,
+    /// The kinds of all.
+    kinds: BTreeSet<SectionKind>,
+    diagnostics: Vec<Diagnostic>,
+    notes: Vec<String>,
 }
 
 /// What is left of a snapshot that has been written.
@@ -51,7 +66,7 @@ impl<'a, W: Write> Passage<'a, W> {
         task: &'a Task,
         out: W,
         output: &'a OutputArgs,
-        work: &'a mut dyn FnMut(&Snapshot) -> Added,
+        work: Work<'a>,
     ) -> anyhow::Result<Passage<'a, W>> {
         let out = SnapshotWriter::begin(out).with_context(|| output.cannot_write())?;
         let (kept, earlier, diagnostics) = Default::default();
@@ -116,9 +131,10 @@ impl<'a, W: Write> Passage<'a, W> {
         self.write(&section)?;
         self.note(diagnostics_in(decoded));
         // Once only: a stream may have as many of them as it likes. And defects may turn out to have left nothing of use.
-        if stage == Some(Stage::GRAB) && !self.has_begun_early && !self.has_failed && self.kept.defects.is_empty() {
+        let is_time = self.task.begins == Begins::Early && stage == Some(Stage::GRAB);
+        if is_time && !self.has_begun_early && !self.has_failed && self.kept.defects.is_empty() {
             self.has_begun_early = true;
-            self.added = Some(self.work()?);
+            self.added = Some(self.work_ahead()?);
         }
         Ok(())
     }
@@ -128,17 +144,46 @@ impl<'a, W: Write> Passage<'a, W> {
         self.diagnostics.extend(diagnostics);
     }
 
-    fn work(&mut self) -> anyhow::Result<Added> {
+    /// Works before the end has come.
+    fn work_ahead(&mut self) -> anyhow::Result<Added> {
         // It may take long, and the next tool has its own to do.
         self.out.flush().with_context(|| self.output.cannot_write())?;
-        Ok((self.work)(&self.kept))
+        let mut added = Added::default();
+        let mut keep = |section: RawSection| {
+            added.kinds.insert(section.kind);
+            added.sections.push(section);
+        };
+        let mut adding = Adding::to(&mut keep);
+        (self.work)(&self.kept, &mut adding);
+        let Adding { diagnostics, notes, .. } = adding;
+        Ok(Added { diagnostics, notes, ..added })
+    }
+
+    /// Works when nothing more can come.
+    fn work(&mut self) -> anyhow::Result<Added> {
+        self.out.flush().with_context(|| self.output.cannot_write())?;
+        let (mut kinds, mut written) = (BTreeSet::new(), Ok(()));
+        let out = &mut self.out;
+        let mut write = |section: RawSection| {
+            kinds.insert(section.kind);
+            if written.is_ok() {
+                written = write_through(out, &section);
+            }
+        };
+        let mut adding = Adding::to(&mut write);
+        (self.work)(&self.kept, &mut adding);
+        let Adding { diagnostics, notes, .. } = adding;
+        written.with_context(|| self.output.cannot_write())?;
+        Ok(Added { sections: Vec::new(), kinds, diagnostics, notes })
     }
 
     fn end(mut self, failure: Option<Diagnostic>) -> anyhow::Result<Passed> {
         let mut defects = self.kept.defect_diagnostics();
         defects.extend(failure);
-        let defects = self.say(Stage::STREAM, defects)?;
-        let Added { sections, diagnostics, notes } = match self.added.take() {
+        if let Some(defects) = self.say(Stage::STREAM, defects)? {
+            self.write(&defects)?;
+        }
+        let Added { sections, kinds, diagnostics, notes } = match self.added.take() {
             _ if self.has_failed => Added::default(),
             Some(added) => added,
             None => self.work()?,
@@ -147,9 +192,9 @@ impl<'a, W: Write> Passage<'a, W> {
             eprintln!("{note}");
         }
         let mut earlier = std::mem::take(&mut self.earlier);
-        earlier.retain(|earlier| sections.iter().all(|section| section.kind != earlier.kind));
+        earlier.retain(|earlier| !kinds.contains(&earlier.kind));
         let diagnostics = self.say(self.task.stage, diagnostics)?;
-        for section in earlier.iter().chain(&defects).chain(&sections).chain(&diagnostics) {
+        for section in sections.iter().chain(&earlier).chain(&diagnostics) {
             self.write(section)?;
         }
         let Passage { out, output, kept, diagnostics, .. } = self;
@@ -171,4 +216,10 @@ impl<'a, W: Write> Passage<'a, W> {
     fn write(&mut self, section: &RawSection) -> anyhow::Result<()> {
         self.out.write(section).with_context(|| self.output.cannot_write())
     }
+}
+
+/// Writes a section, and has it reach the next tool.
+fn write_through(out: &mut SnapshotWriter<impl Write>, section: &RawSection) -> io::Result<()> {
+    out.write(section)?;
+    out.flush()
 }

@@ -44,26 +44,44 @@ pub struct Task {
     pub reads: &'static [SectionKind],
     /// The kinds of sections that its work may result in.
     pub writes: &'static [SectionKind],
+    /// When it begins to work.
+    pub begins: Begins,
 }
 
-/// What a stage has to add to a snapshot.
-#[derive(Clone, Debug, Default)]
-pub struct Added {
-    /// Its sections, each in the place of all earlier ones of its kind.
-    pub sections: Vec<RawSection>,
+/// When a stage begins to work on a snapshot.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Begins {
+    /// When `pyst-grab` has said its last, while a stage before this one may be at its work. What is added is held until the end.
+    Early,
+    /// When all has come. What is added is written as it is made, so that it may be large.
+    AtTheEnd,
+}
+
+/// What a stage adds to a snapshot, while it works.
+pub struct Adding<'a> {
+    put: &'a mut dyn FnMut(RawSection),
     /// What it could not do.
     pub diagnostics: Vec<Diagnostic>,
     /// Lines for standard error.
     pub notes: Vec<String>,
 }
 
-impl Added {
+impl<'a> Adding<'a> {
+    pub(crate) fn to(put: &'a mut dyn FnMut(RawSection)) -> Adding<'a> {
+        Adding { put, diagnostics: Vec::new(), notes: Vec::new() }
+    }
+
+    /// Adds a section. Those of its kinds that an earlier run of the stage made are replaced.
+    pub fn put(&mut self, section: RawSection) {
+        (self.put)(section);
+    }
+
     /// Adds `payload` as a section.
     ///
     /// # Errors
     /// It is too large for one.
     pub fn add<P: Payload>(&mut self, payload: &P) -> Result<(), WireError> {
-        self.sections.push(RawSection::of(payload)?);
+        self.put(RawSection::of(payload)?);
         Ok(())
     }
 }
@@ -78,7 +96,7 @@ pub fn run_stage(
     input: impl Read,
     output: &OutputArgs,
     verbose: bool,
-    work: impl FnMut(&Snapshot) -> Added,
+    work: impl FnMut(&Snapshot, &mut Adding<'_>),
 ) -> anyhow::Result<Exit> {
     let mut out = output.open()?;
     let outcome = pass_all(task, input, &mut out, output, verbose, work)?;
@@ -93,7 +111,7 @@ fn pass_all(
     out: &mut impl Write,
     output: &OutputArgs,
     verbose: bool,
-    mut work: impl FnMut(&Snapshot) -> Added,
+    mut work: impl FnMut(&Snapshot, &mut Adding<'_>),
 ) -> anyhow::Result<Outcome> {
     let speaks = speaks_here(output.path());
     let mut outcome = Outcome::default();
@@ -104,12 +122,12 @@ fn pass_all(
         if first.is_none() && !parts.was_empty() {
             return Ok(outcome);
         }
-        let mut work = |kept: &Snapshot| {
+        let mut work = |kept: &Snapshot, adding: &mut Adding<'_>| {
             let progress = Progress::of(task.tool);
             if !has_passed_on {
                 progress.say(|| doing(task, kept));
             }
-            work(kept)
+            work(kept, adding);
         };
         let passage = Passage::begin(task, &mut *out, output, &mut work)?;
         let passed = match first {

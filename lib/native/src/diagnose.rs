@@ -1,11 +1,12 @@
 //! What a reader must know of a stack that ends early.
 
+use crate::places::PlaceId;
 use pyst_elf::{ModuleId, ModuleTable};
 use pyst_snapshot::Bytes;
-use pyst_snapshot::payload::{Diagnostic, NativeFrame, NativeStack, Severity, StackEnd};
+use pyst_snapshot::payload::{Diagnostic, NativeFrame, NativePlace, NativeStack, Severity, StackEnd};
 
 /// A diagnostic for a stack that does not end where the thread began.
-pub(crate) fn diagnose(stack: &NativeStack, modules: &ModuleTable) -> Option<Diagnostic> {
+pub(crate) fn diagnose(stack: &NativeStack, places: &[NativePlace], modules: &ModuleTable) -> Option<Diagnostic> {
     let (severity, code, reason) = match stack.end {
         StackEnd::COMPLETE | StackEnd::ZERO_RETURN_ADDRESS | StackEnd::STACK_SWITCH => return None,
         // Whoever could not get the registers has said so.
@@ -38,7 +39,7 @@ pub(crate) fn diagnose(stack: &NativeStack, modules: &ModuleTable) -> Option<Dia
         1 => "1 frame".to_owned(),
         count => format!("{count} frames"),
     };
-    let place = stack.frames.last().map_or_else(String::new, |frame| place(frame, modules));
+    let place = stack.frames.last().map_or_else(String::new, |frame| place(frame, places, modules));
     let message = format!("the native stack ends after {count}{place}: {reason}");
     Some(Diagnostic::new(severity, code, message).on(stack.tid))
 }
@@ -55,9 +56,9 @@ pub(crate) fn lacking(file: &[u8], module: ModuleId, modules: &ModuleTable) -> D
     Diagnostic::new(Severity::INFO, "split-dwarf", message)
 }
 
-fn place(frame: &NativeFrame, modules: &ModuleTable) -> String {
-    let module = frame.module.and_then(|module| modules.get(ModuleId(module)));
-    match module {
+fn place(frame: &NativeFrame, places: &[NativePlace], modules: &ModuleTable) -> String {
+    let place = places.get(PlaceId(frame.place).index());
+    match place.and_then(|place| modules.get(ModuleId(place.module?))) {
         Some(module) => {
             format!(", at pc {} ({} + {})", frame.pc, module.path.escaped(), frame.pc.to_svma(module.bias))
         }

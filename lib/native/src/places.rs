@@ -15,14 +15,14 @@ use std::rc::Rc;
 /// How many addresses are found without hashing, which costs as much as the rest of a step.
 const RECENT: usize = 1024;
 
-/// A code address, by its index among those asked about.
+/// A code address, by its index among those asked about: ascending from 0, in the order in which they were.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
-pub(crate) struct PlaceId(usize);
+pub(crate) struct PlaceId(pub(crate) u32);
 
 impl PlaceId {
-    /// Ascending from 0, in the order that the addresses were asked about.
+    /// For tables of all places.
     pub(crate) fn index(self) -> usize {
-        self.0
+        usize::try_from(self.0).unwrap_or(usize::MAX)
     }
 }
 
@@ -80,7 +80,8 @@ impl<'a> Places<'a> {
         let place = *self.by_address.entry(address).or_insert_with(|| {
             let located = self.modules.locate(address);
             self.places.push(Place { address, located, covered: OnceCell::new(), is_code: OnceCell::new() });
-            PlaceId(self.places.len() - 1)
+            // There are never so many: each is of a frame, or of a word on a stack.
+            PlaceId(u32::try_from(self.places.len() - 1).unwrap_or(u32::MAX))
         });
         if let Some(recent) = self.recent.get_mut(slot) {
             *recent = Some((address, place));
@@ -90,12 +91,12 @@ impl<'a> Places<'a> {
 
     /// The module, and the svma there.
     pub(crate) fn located(&self, place: PlaceId) -> Option<(ModuleId, Svma)> {
-        self.places.get(place.0)?.located
+        self.places.get(place.index())?.located
     }
 
     /// What CFI says.
     pub(crate) fn covered(&mut self, place: PlaceId) -> Covered {
-        let Some(Place { located: Some((module, svma)), covered, .. }) = self.places.get(place.0) else {
+        let Some(Place { located: Some((module, svma)), covered, .. }) = self.places.get(place.index()) else {
             return Covered::Not;
         };
         let compiled = || match self.files.cfi(*module, *svma) {
@@ -111,7 +112,7 @@ impl<'a> Places<'a> {
 
     /// Whether it may be executed, as [`Mapped::is_code`] has it.
     pub(crate) fn is_code(&self, place: PlaceId, mapped: &Mapped<'_>) -> Option<bool> {
-        let place = self.places.get(place.0)?;
+        let place = self.places.get(place.index())?;
         *place.is_code.get_or_init(|| mapped.is_code(place.address))
     }
 }
@@ -224,7 +225,7 @@ mod tests {
         let ids: Vec<_> = (0..4).map(|i| places.at(Address(BASE[0] + i * RECENT as u64))).collect();
         let again: Vec<_> = (0..4).map(|i| places.at(Address(BASE[0] + i * RECENT as u64))).collect();
         assert_eq!(ids, again);
-        assert_eq!(ids.iter().map(|id| id.index()).collect::<Vec<_>>(), [0, 1, 2, 3]);
+        assert_eq!(ids.iter().map(|id| id.0).collect::<Vec<_>>(), [0, 1, 2, 3]);
         let svma = |id: &PlaceId| places.located(*id).map(|(_, svma)| svma.0);
         assert_eq!(ids.iter().map(svma).collect::<Vec<_>>(), [0, 1024, 2048, 3072].map(Some));
     }

@@ -3,9 +3,7 @@
 use crate::walk::{Evidence, Unwound, unwind_each};
 use pyst_elf::{Fallback, Files, ModuleTable, RecordedFiles};
 use pyst_memory::Image;
-use pyst_snapshot::payload::{
-    Capture, Diagnostic, Maps, Modules, Native, NativeFunctionV1, NativeStack, Severity, Threads,
-};
+use pyst_snapshot::payload::{Capture, Diagnostic, Maps, Modules, Native, NativeStack, Severity, Threads};
 use pyst_snapshot::{Payload, PayloadError, SectionKind, Snapshot};
 
 /// The sections of a snapshot that unwinding reads, [`RecordedFiles`] with it.
@@ -23,17 +21,19 @@ pub const SECTIONS_READ: [SectionKind; 8] = [
 /// The native stacks of a snapshot. Questions that it has no answer to go to `local` files, if there are any.
 pub fn unwind_from_snapshot(snapshot: &Snapshot, local: Option<&dyn Files>) -> (Native, Vec<Diagnostic>) {
     let mut stacks = Vec::new();
-    let (functions, diagnostics) = unwind_each_from_snapshot(snapshot, local, &mut |stack| stacks.push(stack));
+    let (mut native, diagnostics) = unwind_each_from_snapshot(snapshot, local, &mut |stack, _| stacks.push(stack));
     stacks.sort_by_key(|stack| stack.tid);
-    (Native { functions, stacks }, diagnostics)
+    native.stacks = stacks;
+    (native, diagnostics)
 }
 
-/// The same, with each stack given away as soon as it is known, in the order of the threads; and the functions that they name.
+/// The same, with each stack given away as soon as it is known, in the order of the threads, and what its numbers stand for.
+/// What comes back has no stacks.
 pub fn unwind_each_from_snapshot(
     snapshot: &Snapshot,
     local: Option<&dyn Files>,
-    each: &mut dyn FnMut(NativeStack),
-) -> (Vec<NativeFunctionV1>, Vec<Diagnostic>) {
+    each: &mut dyn FnMut(NativeStack, &Native),
+) -> (Native, Vec<Diagnostic>) {
     let mut diagnostics = Vec::new();
     let capture: Capture = section(snapshot, &mut diagnostics);
     let threads: Threads = section(snapshot, &mut diagnostics);
@@ -41,7 +41,7 @@ pub fn unwind_each_from_snapshot(
     if capture.python_only() {
         let message = "the snapshot was taken with --python-only and holds no native stacks";
         diagnostics.push(Diagnostic::new(Severity::INFO, "python-only", message));
-        return (Vec::new(), diagnostics);
+        return (Native::default(), diagnostics);
     }
     let (memory, errors) = Image::of_snapshot(snapshot);
     diagnostics.extend(errors.iter().map(unusable));
@@ -67,7 +67,7 @@ pub fn unwind_each_from_snapshot(
     };
     let Unwound { native, diagnostics: more, .. } = unwound;
     diagnostics.extend(more);
-    (native.functions, diagnostics)
+    (native, diagnostics)
 }
 
 fn section<P: Payload + Default>(snapshot: &Snapshot, diagnostics: &mut Vec<Diagnostic>) -> P {

@@ -52,51 +52,46 @@ pub struct Unwound {
 /// Unwinds every thread and names its frames. A thread without registers gets a stack of no frames.
 pub fn unwind(evidence: Evidence<'_>) -> Unwound {
     let mut stacks = Vec::with_capacity(evidence.threads.threads.len());
-    let mut unwound = unwind_each(evidence, &mut |stack| stacks.push(stack));
+    let mut unwound = unwind_each(evidence, &mut |stack, _| stacks.push(stack));
     stacks.sort_by_key(|stack| stack.tid);
     unwound.native.stacks = stacks;
     unwound
 }
 
-/// The same, with each stack given away as soon as it is named: those of thousands of threads take much room. Every thread is
-/// walked twice, for names are asked for together, which costs less than keeping what the first walk found.
-pub fn unwind_each(evidence: Evidence<'_>, each: &mut dyn FnMut(NativeStack)) -> Unwound {
+/// The same, with each stack given away as soon as it is named, and what its numbers stand for: the stacks of thousands of
+/// threads take much room. Every thread is walked twice, for names are asked for together, which costs less than keeping what the
+/// first walk found.
+pub fn unwind_each(evidence: Evidence<'_>, each: &mut dyn FnMut(NativeStack, &Native)) -> Unwound {
     let Evidence { arch, pac_mask, threads, maps, memory, modules, files } = evidence;
     let Some(machine) = Machine::of(arch, pac_mask) else { return unsupported(arch) };
     let mut stepper = Stepper::new(machine, memory, modules, files, Mapped::new(maps, memory));
     let mut names = Names::new(files);
-    let mut first = Walk::default();
+    let mut first = NativeStack::default();
     for thread in &threads.threads {
-        first.clear();
+        first.frames.clear();
         walk(thread, &mut stepper, Registers::Left, &mut first);
-        names.want(&stepper.places, &first.lookups);
+        for place in first.frames.iter().map(|frame| PlaceId(frame.place)) {
+            names.want(place, stepper.places.located(place));
+        }
     }
     drop(first);
     names.prefetch();
     let mut diagnostics = Vec::new();
     for thread in &threads.threads {
-        let mut second = Walk::default();
-        walk(thread, &mut stepper, Registers::Shown, &mut second);
-        let stack = name_frames(second, &mut names);
-        diagnostics.extend(diagnose(&stack, modules));
-        each(stack);
+        let mut stack = NativeStack::default();
+        walk(thread, &mut stepper, Registers::Shown, &mut stack);
+        name_frames(&mut stack, &mut names);
+        diagnostics.extend(diagnose(&stack, &names.known().places, modules));
+        each(stack, names.known());
     }
     diagnostics.extend(names.lacking.iter().map(|(file, module)| lacking(file, *module, modules)));
-    let native = Native { functions: names.into_functions(), stacks: Vec::new() };
-    Unwound { native, diagnostics, mappings: stepper.mapped.into_asked() }
+    Unwound { native: names.into_known(), diagnostics, mappings: stepper.mapped.into_asked() }
 }
 
 fn unsupported(arch: Arch) -> Unwound {
     let message = format!("native stacks of {} are not unwound by this version", arch.name());
     let diagnostic = Diagnostic::new(Severity::LOSS, "unsupported-architecture", message);
     Unwound { diagnostics: vec![diagnostic], ..Unwound::default() }
-}
-
-/// A stack, and the place that the symbol of each frame is looked up at.
-#[derive(Default)]
-struct Walk {
-    stack: NativeStack,
-    lookups: Vec<PlaceId>,
 }
 
 /// Whether frames get the registers that are worth showing. Each has room of its own for them, which those who ask for names
@@ -107,28 +102,20 @@ enum Registers {
     Left,
 }
 
-impl Walk {
-    /// Makes it empty, with the room that it has.
-    fn clear(&mut self) {
-        self.stack.frames.clear();
-        self.lookups.clear();
-    }
-}
-
-/// Walks a thread's stack, into a walk that is empty.
-fn walk(thread: &Thread, stepper: &mut Stepper<'_>, shown: Registers, walk: &mut Walk) {
-    walk.stack.tid = thread.tid;
-    walk.stack.end = follow(thread, stepper, shown, walk);
+/// Walks a thread's stack, into one without frames.
+fn walk(thread: &Thread, stepper: &mut Stepper<'_>, shown: Registers, stack: &mut NativeStack) {
+    stack.tid = thread.tid;
+    stack.end = follow(thread, stepper, shown, &mut stack.frames);
     let known = thread.registers.as_ref().map(RegisterFile::of_thread);
     let knew_all = known.is_some_and(|known| known.knows(stepper.machine.callee_saved()));
     // What was known from the start was lost on the way, which is for the CFI to prevent.
-    if walk.stack.end == StackEnd::REGISTER_UNKNOWN && knew_all {
-        walk.stack.end = StackEnd::BAD_CFI;
+    if stack.end == StackEnd::REGISTER_UNKNOWN && knew_all {
+        stack.end = StackEnd::BAD_CFI;
     }
 }
 
 /// The frames, and why there are no more.
-fn follow(thread: &Thread, stepper: &mut Stepper<'_>, shown: Registers, walk: &mut Walk) -> StackEnd {
+fn follow(thread: &Thread, stepper: &mut Stepper<'_>, shown: Registers, frames: &mut Vec<NativeFrame>) -> StackEnd {
     let Some(registers) = &thread.registers else { return StackEnd::NO_REGISTERS };
     let registers = RegisterFile::of_thread(registers);
     let mut frame = Frame { machine: stepper.machine, registers, floor: Address(0), found_by: FoundBy::CONTEXT };
@@ -137,24 +124,22 @@ fn follow(thread: &Thread, stepper: &mut Stepper<'_>, shown: Registers, walk: &m
         let stepped = stepper.step(&frame, thread.stack.as_ref());
         // musl has no end marker, and damaged stacks go in circles through signal frames.
         if let Some(cfa) = stepped.cfa
-            && seen.again(&walk.stack.frames, frame.pc(), cfa)
+            && seen.again(frames, frame.pc(), cfa)
         {
             return StackEnd::LOOP;
         }
         let lookup = if stepped.trampoline { frame.pc() } else { frame.lookup() };
         let place = stepper.places.at(lookup);
-        walk.lookups.push(place);
-        walk.stack.frames.push(NativeFrame {
+        frames.push(NativeFrame {
             pc: frame.pc(),
             sp: frame.sp(),
             cfa: stepped.cfa,
             found_by: frame.found_by,
-            module: stepper.places.located(place).map(|(module, _)| module.0),
+            place: place.0,
             registers: if shown == Registers::Shown { shown_registers(&frame) } else { Vec::new() },
-            calls: Vec::new(),
         });
         frame = match stepped.caller {
-            Ok(_) if walk.stack.frames.len() >= MAX_FRAMES => {
+            Ok(_) if frames.len() >= MAX_FRAMES => {
                 return StackEnd::FRAME_LIMIT;
             }
             Ok(caller) => caller,
@@ -187,28 +172,12 @@ impl Seen {
 ///
 /// A greenlet starts on top of whichever stack was in use (`g_initialstub`), and returns to its parent, whose own stack may
 /// be saved on the heap by then: what lies beyond is leftovers.
-fn name_frames(walk: Walk, names: &mut Names<'_>) -> NativeStack {
-    let Walk { mut stack, lookups } = walk;
-    let mut switch = None;
-    for (index, (frame, lookup)) in stack.frames.iter_mut().zip(lookups).enumerate() {
-        frame.calls = names.calls(lookup);
-        let starts_greenlet = frame.calls.last().is_some_and(|call| is_greenlet_start(names.raw_symbol(call)));
-        if starts_greenlet {
-            switch = Some(index);
-            break;
-        }
-    }
+fn name_frames(stack: &mut NativeStack, names: &mut Names<'_>) {
+    let switch = stack.frames.iter().position(|frame| names.name(PlaceId(frame.place)));
     if let Some(index) = switch.filter(|index| index + 1 < stack.frames.len()) {
         stack.frames.truncate(index + 1);
         stack.end = StackEnd::STACK_SWITCH;
     }
-    stack
-}
-
-/// The function is static in greenlet 1, and a method of several classes since.
-fn is_greenlet_start(symbol: &[u8]) -> bool {
-    const NAME: &[u8] = b"g_initialstub";
-    symbol.windows(NAME.len()).any(|part| part == NAME)
 }
 
 /// Where a thread stands, or stood when a signal came, every register is worth showing; in a caller those that are kept.

@@ -19,7 +19,7 @@ pub struct Sections {
     pub(crate) modules: Modules,
     pub(crate) runtime: Option<Runtime>,
     pub(crate) source: Source,
-    pub(crate) native: Option<PackedNative>,
+    pub(crate) native: PackedNative,
     pub(crate) python: Option<Python>,
     pub(crate) variables: Option<Variables>,
     pub(crate) waits: Waits,
@@ -63,8 +63,11 @@ impl Gather for Incoming {
         self.told_more |= tells_of_calls.contains(&kind);
         if kind == SectionKind::MEMORY {
             self.memory.sections.push(section);
+        } else if kind == SectionKind::NATIVE {
+            // One comes while the next is made.
+            self.sections.take(section);
         } else if self.seen.insert(kind) {
-            let is_added = [SectionKind::NATIVE, SectionKind::PYTHON, SectionKind::VARIABLES].contains(&kind);
+            let is_added = [SectionKind::PYTHON, SectionKind::VARIABLES].contains(&kind);
             if is_added { self.rest.push(section) } else { self.sections.take(section) }
         }
     }
@@ -149,8 +152,8 @@ impl Sections {
             SectionKind::RUNTIME => self.runtime = self.decode(&section),
             SectionKind::SOURCE => self.source = self.decode(&section).unwrap_or_default(),
             SectionKind::NATIVE => {
-                let native = PackedNative::decode(section.version, section.payload);
-                self.native = native.map_err(|error| self.note_undecoded(&error)).ok();
+                let added = self.native.add(section.version, section.payload);
+                added.unwrap_or_else(|error| self.note_undecoded(&error));
             }
             SectionKind::PYTHON => self.python = self.decode(&section),
             SectionKind::VARIABLES => self.variables = self.decode(&section),

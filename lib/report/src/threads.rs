@@ -12,7 +12,7 @@ use crate::verdicts::Verdicts;
 use crate::words::{Decimal, Word};
 use pyst_snapshot::Tid;
 use pyst_snapshot::payload as wire;
-use pyst_snapshot::payload::{GilState, PackedNative, PackedStack, StackEnd};
+use pyst_snapshot::payload::{GilState, PackedStack, StackEnd};
 use std::cmp::Reverse;
 use std::collections::{BTreeMap, BTreeSet};
 
@@ -47,7 +47,7 @@ fn all_parts(sections: &Sections) -> Vec<(Option<u32>, Parts<'_>)> {
     for thread in &sections.threads.threads {
         all.entry((Some(thread.tid), 0)).or_default().thread.get_or_insert(thread);
     }
-    for (index, tid) in sections.native.iter().flat_map(PackedNative::tids).enumerate() {
+    for (index, tid) in sections.native.tids().enumerate() {
         all.entry((Some(tid), 0)).or_default().native.get_or_insert(index);
     }
     for (index, state) in (0..).zip(sections.python.iter().flat_map(|python| &python.states)) {
@@ -116,7 +116,7 @@ impl<'a> Threads<'a> {
     }
 
     fn stack_of(&self, parts: &Parts) -> Option<PackedStack<'a>> {
-        Some(self.sections.native.as_ref()?.stack(parts.native?))
+        Some(self.sections.native.stack(parts.native?))
     }
 
     fn merged(&self, parts: &Parts, stack: Option<&PackedStack>) -> Merged {
@@ -128,14 +128,9 @@ impl<'a> Threads<'a> {
     /// Finds out what is said of one thread by the stack of another, and what is wrong with any.
     fn survey(&mut self) -> Vec<Problem> {
         let mut problems = Vec::new();
-        let mut others = BTreeSet::new();
         let owners = self.parts.iter().enumerate();
         let owners: BTreeMap<usize, usize> = owners.filter_map(|(at, (_, parts))| Some((parts.native?, at))).collect();
-        for (index, stack) in self.sections.native.iter().flat_map(PackedNative::stacks).enumerate() {
-            self.names.add_files(&stack);
-            let paths = stack.frames.iter().filter_map(|frame| self.names.other_python(frame));
-            let new: Vec<_> = paths.filter(|path| !others.contains(*path)).map(str::to_owned).collect();
-            others.extend(new);
+        for (index, stack) in self.sections.native.stacks().enumerate() {
             if let Some((tid, parts)) = owners.get(&index).and_then(|at| self.parts.get(*at)) {
                 let merged = self.merged(parts, Some(&stack));
                 self.doings.add(Some(&stack), &parts.states_in(&merged), &self.names);
@@ -153,6 +148,7 @@ impl<'a> Threads<'a> {
             let message = format!("names or lines longer than {MAX_TEXT} bytes are cut, and marked with …: {cut}");
             problems.push((None, "text-cut", message));
         }
+        let others = self.names.other_pythons();
         if let Some(first) = others.first() {
             let more = if others.len() > 1 { format!(" and {} more", others.len() - 1) } else { String::new() };
             let message = format!(

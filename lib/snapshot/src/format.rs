@@ -44,7 +44,7 @@ open_enum!(
         SOURCE = 9, "source";
         /// Bytes of the target's memory.
         MEMORY = 10, "memory";
-        /// Native frames, added by `pyst-unwind`.
+        /// Native frames of some of the threads, added by `pyst-unwind`.
         NATIVE = 11, "native";
         /// Python frames, added by `pyst-py`.
         PYTHON = 12, "python";

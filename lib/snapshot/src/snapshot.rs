@@ -85,13 +85,9 @@ impl Snapshot {
     /// # Errors
     /// It is too large for a section; then the earlier sections stay.
     pub fn replace<P: Payload>(&mut self, payload: &P) -> Result<(), WireError> {
-        self.replace_by(RawSection::of(payload)?);
-        Ok(())
-    }
-
-    /// Appends a section in the place of every earlier one of its kind.
-    pub fn replace_by(&mut self, section: RawSection) {
+        let section = RawSection::of(payload)?;
         self.sections.retain(|earlier| earlier.kind != section.kind);
         self.sections.push(section);
+        Ok(())
     }
 }

@@ -12,7 +12,9 @@ const TASK: Task = Task {
     adds: "Python frames",
     reads: &READS,
     writes: &[SectionKind::PYTHON, SectionKind::VARIABLES],
+    begins: Begins::Early,
 };
+const LATE: Task = Task { begins: Begins::AtTheEnd, ..TASK };
 
 fn section(kind: SectionKind, payload: &[u8]) -> RawSection {
     RawSection { kind, flags: SectionFlags::default(), version: 1, payload: payload.to_vec() }
@@ -55,13 +57,15 @@ fn unwound() -> Vec<RawSection> {
 }
 
 /// Some work that depends on everything that is read.
-fn work(snapshot: &Snapshot) -> Added {
+fn work(snapshot: &Snapshot, adding: &mut Adding<'_>) {
     let mut all = Vec::new();
     for kind in READS {
         snapshot.raw(kind).for_each(|section| all.extend(section.payload.iter().chain(b"|")));
     }
-    let sections = vec![section(SectionKind::PYTHON, &all)];
-    Added { sections, diagnostics: vec![Diagnostic::new(Severity::LOSS, "lost", "something")], notes: Vec::new() }
+    // In two sections.
+    let (first, second) = all.split_at(all.len() / 2);
+    [first, second].into_iter().for_each(|part| adding.put(section(SectionKind::PYTHON, part)));
+    adding.diagnostics.push(Diagnostic::new(Severity::LOSS, "lost", "something"));
 }
 
 /// A stage as simple as can be: every snapshot is read whole, worked on, and written whole.
@@ -77,8 +81,13 @@ fn one_after_the_other(input: &[u8]) -> (Vec<u8>, Exit) {
         }
         let all = crate::diagnostics_of(&snapshot);
         if all.iter().all(|(_, diagnostic)| diagnostic.severity != Severity::FAILURE) {
-            let Added { sections, diagnostics, .. } = work(&snapshot);
-            sections.into_iter().for_each(|section| snapshot.replace_by(section));
+            let mut sections = Vec::new();
+            let mut put = |section| sections.push(section);
+            let mut adding = Adding::to(&mut put);
+            work(&snapshot, &mut adding);
+            let diagnostics = adding.diagnostics;
+            snapshot.sections.retain(|earlier| sections.iter().all(|section| section.kind != earlier.kind));
+            snapshot.sections.extend(sections);
             snapshot.append(&Diagnostics { stage: Stage::PY, items: diagnostics }).unwrap();
         }
         write_snapshot(&snapshot, &mut out).unwrap();
@@ -87,37 +96,41 @@ fn one_after_the_other(input: &[u8]) -> (Vec<u8>, Exit) {
     (out, outcome.exit())
 }
 
-/// A pipe with this stage between: what it wrote, its exit status, and how often it worked.
-fn staged(input: &[u8]) -> (Vec<u8>, Exit, usize) {
+/// A pipe with a stage between: what it wrote, its exit status, and how often it worked.
+fn staged(task: &Task, input: &[u8]) -> (Vec<u8>, Exit, usize) {
     let (mut out, mut times) = (Vec::new(), 0);
-    let counted = |snapshot: &Snapshot| {
+    let counted = |snapshot: &Snapshot, adding: &mut Adding<'_>| {
         times += 1;
         let read = snapshot.sections.iter().all(|section| {
             READS.contains(&section.kind) || [SectionKind::CAPTURE, SectionKind::PROCESS].contains(&section.kind)
         });
         assert!(read, "more is kept than is needed");
-        work(snapshot)
+        work(snapshot, adding);
     };
-    let outcome = pass_all(&TASK, input, &mut out, &OutputArgs::default(), false, counted).unwrap();
+    let outcome = pass_all(task, input, &mut out, &OutputArgs::default(), false, counted).unwrap();
     (out, outcome.exit(), times)
 }
 
-/// Checks that the outcome is what it would be if all were read first; how often there was work.
+/// Checks that the outcome is what it would be if all were read first, whenever the work begins; how often there was work that
+/// began early.
 fn same(input: &[u8]) -> usize {
-    let (out, exit, times) = staged(input);
     let expected = one_after_the_other(input);
-    assert!(out == expected.0);
-    assert_eq!(exit, expected.1);
-    times
+    let times = [&LATE, &TASK].map(|task| {
+        let (out, exit, times) = staged(task, input);
+        assert!(out == expected.0, "{task:?}");
+        assert_eq!(exit, expected.1, "{task:?}");
+        times
+    });
+    times[1]
 }
 
 #[test]
 fn what_comes_of_it_is_the_same_as_if_all_were_read_first() {
     for sections in [grabbed(), unwound()] {
         assert_eq!(same(&stream(&sections)), 1);
-        let (once, _, _) = staged(&stream(&sections));
+        let (once, _, _) = staged(&TASK, &stream(&sections));
         assert_eq!(same(&once), 1);
-        assert!(staged(&once).0 == once, "a stage that runs again changes nothing");
+        assert!(staged(&TASK, &once).0 == once, "a stage that runs again changes nothing");
     }
     assert_eq!(same(&[stream(&grabbed()), stream(&unwound()), stream(&[]), stream(&grabbed())].concat()), 4);
     // Nobody says that all is there.
@@ -138,7 +151,7 @@ fn a_failure_leaves_nothing_to_add_to_whenever_it_comes() {
 }
 
 fn staged_sections(sections: &[RawSection]) -> Vec<RawSection> {
-    let (out, _, _) = staged(&stream(sections));
+    let (out, _, _) = staged(&TASK, &stream(sections));
     StreamReader::new(out.as_slice()).next().unwrap().unwrap().sections
 }
 
@@ -161,7 +174,8 @@ fn of_what_this_stage_made_before_it_keeps_what_it_has_nothing_for() {
         .filter(|section| TASK.writes.contains(&section.kind))
         .map(|section| (section.kind, section.payload.starts_with(b"old")))
         .collect();
-    assert_eq!(kinds, [(SectionKind::VARIABLES, true), (SectionKind::PYTHON, false)]);
+    let new = (SectionKind::PYTHON, false);
+    assert_eq!(kinds, [new, new, (SectionKind::VARIABLES, true)]);
     // Of those of a kind the first counts, so it stays the first.
     let failure = said(Stage::GRAB, &[Severity::FAILURE]);
     let [first, second] = ["1", "2"].map(|payload| section(SectionKind::PYTHON, payload.as_bytes()));
@@ -250,17 +264,51 @@ fn the_next_tool_has_all_there_is_before_the_work_and_the_work_does_not_wait_for
         given: 0,
         failure: None,
     };
-    let working = |snapshot: &Snapshot| {
+    let working = |snapshot: &Snapshot, adding: &mut Adding<'_>| {
         if times.get() == 0 {
             assert!(*out.0.borrow() == whole[..before_work], "the next tool has not all that there is");
         }
         times.set(times.get() + 1);
-        work(snapshot)
+        work(snapshot, adding);
     };
     let mut buffered = BufWriter::new(out.clone());
     pass_all(&TASK, input, &mut buffered, &OutputArgs::default(), false, working).unwrap();
     let expected = one_after_the_other(&[whole.clone(), grabbed].concat()).0;
     assert!(*out.0.borrow() == expected);
+}
+
+#[test]
+fn what_is_made_at_the_end_is_on_its_way_before_the_next_is_made() {
+    let out = Shared::default();
+    let working = |_: &Snapshot, adding: &mut Adding<'_>| {
+        for text in [&b"first"[..], b"second"] {
+            adding.put(section(SectionKind::PYTHON, text));
+            assert!(out.0.borrow().ends_with(text));
+        }
+    };
+    let mut buffered = BufWriter::new(out.clone());
+    pass_all(&LATE, &stream(&grabbed())[..], &mut buffered, &OutputArgs::default(), false, working).unwrap();
+}
+
+#[test]
+fn an_output_that_breaks_while_there_is_work_is_an_error() {
+    struct Breaks(usize);
+    impl Write for Breaks {
+        fn write(&mut self, bytes: &[u8]) -> std::io::Result<usize> {
+            self.0 = self.0.checked_sub(bytes.len()).ok_or(std::io::ErrorKind::BrokenPipe)?;
+            Ok(bytes.len())
+        }
+
+        fn flush(&mut self) -> std::io::Result<()> {
+            Ok(())
+        }
+    }
+    let (grabbed, whole) = (stream(&grabbed()), staged(&LATE, &stream(&grabbed())).0);
+    for length in grabbed.len() - 24..whole.len() {
+        let output = OutputArgs::default();
+        let error = pass_all(&LATE, &grabbed[..], &mut Breaks(length), &output, false, work).unwrap_err();
+        assert!(error.to_string().contains("cannot write"), "{error:#}");
+    }
 }
 
 #[test]

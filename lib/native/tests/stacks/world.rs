@@ -5,8 +5,8 @@ use pyst_elf::{Answer, Calls, CfiEntry, FileRecorder, Files, ModuleId, ModuleTab
 use pyst_memory::{Image, Recorder};
 use pyst_native::{Evidence, SECTIONS_READ, Unwound, unwind, unwind_from_snapshot};
 use pyst_snapshot::payload::{
-    Arch, Capture, CfiSection, Map, Maps, Module, Modules, NativeStack, Register, Registers, Severity, StackEnd,
-    StackV1, SymbolTable, Thread, Threads,
+    Arch, Capture, CfiSection, Map, Maps, Module, Modules, NativeFrame, NativeStack, Register, Registers, Severity,
+    StackEnd, StackV1, SymbolTable, Thread, Threads,
 };
 use pyst_snapshot::{Address, Bias, Bytes, Range, Snapshot, Svma, Tid};
 
@@ -129,7 +129,8 @@ impl World {
         let name = |call: &pyst_snapshot::payload::NativeCallV1| {
             online.native.functions[call.function as usize].function.escaped()
         };
-        let names = stack.frames.iter().map(|frame| frame.calls.first().map_or_else(|| "?".to_owned(), name)).collect();
+        let calls = |frame: &NativeFrame| online.native.places[frame.place as usize].calls.first();
+        let names = stack.frames.iter().map(|frame| calls(frame).map_or_else(|| "?".to_owned(), name)).collect();
         let diagnostics = diagnostics.into_iter().map(|item| (item.severity, item.code)).collect();
         (stack, names, diagnostics)
     }

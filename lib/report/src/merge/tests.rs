@@ -7,7 +7,8 @@ use pyst_snapshot::payload::{Native, NativeFrame, NativeStack, PackedNative, Pyt
 /// The merge of a stack as it is on the wire.
 fn merge(native: Option<&NativeStack>, states: &[&PythonState], is_loop: &dyn Fn(usize) -> bool) -> Merged {
     let payload = Native { stacks: native.cloned().into_iter().collect(), ..Native::default() }.encode().unwrap();
-    let packed = PackedNative::decode(Native::VERSION, payload).unwrap();
+    let mut packed = PackedNative::default();
+    packed.add(Native::VERSION, payload).unwrap();
     super::merge(packed.stacks().next().as_ref(), states, is_loop)
 }
 

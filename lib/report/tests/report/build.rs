@@ -56,6 +56,12 @@ impl Sections {
         let stacks = &mut self.native.as_mut().unwrap().stacks;
         stacks.iter_mut().find(|stack| stack.tid == Tid(tid)).unwrap()
     }
+
+    /// The place of one of its frames, which no other frame shares.
+    pub(crate) fn place(&mut self, tid: u32, frame: usize) -> &mut NativePlace {
+        let place = self.stack(tid).frames[frame].place as usize;
+        &mut self.native.as_mut().unwrap().places[place]
+    }
 }
 
 /// A living process 112 with three threads: the main one sorts a list with a key function that sleeps; a worker 113 waits
@@ -188,28 +194,27 @@ const FUNCTIONS: &[&str] = &[
     "poll",
 ];
 
-/// A native frame of 0x100 bytes at `sp`: the functions in it, innermost first; all but the last are inlined.
-pub(crate) fn frame(sp: u64, module: u32, calls: &[&str]) -> NativeFrame {
+/// A native frame of 0x100 bytes at `sp`, and its place: the functions there, innermost first; all but the last are inlined.
+fn frame(sp: u64, module: u32, calls: &[&str]) -> (NativeFrame, NativePlace) {
     let call = |(i, name): (usize, &&str)| NativeCallV1 {
         function: FUNCTIONS.iter().position(|function| function == name).unwrap() as u32,
         file: (*name == "pymain_main").then(|| "Modules/main.c".into()),
         line: (*name == "pymain_main").then_some(710),
         inlined: i + 1 < calls.len(),
     };
-    NativeFrame {
+    let frame = NativeFrame {
         pc: Address(0x40_0000 + sp),
         sp: Address(sp),
         cfa: Some(Address(sp + 0x100)),
         found_by: FoundBy::CFI,
-        module: Some(module),
-        calls: calls.iter().enumerate().map(call).collect(),
         ..NativeFrame::default()
-    }
+    };
+    (frame, NativePlace { module: Some(module), calls: calls.iter().enumerate().map(call).collect() })
 }
 
 fn native() -> Native {
-    let main = vec![
-        NativeFrame { found_by: FoundBy::CONTEXT, ..frame(0x1000, 1, &["clock_nanosleep"]) },
+    let mut main = vec![
+        frame(0x1000, 1, &["clock_nanosleep"]),
         frame(0x1100, 0, &["pysleep", "time_sleep"]),
         frame(0x1200, 0, &["_PyEval_EvalFrameDefault"]),
         frame(0x1300, 0, &["_PyEval_Vector"]),
@@ -219,20 +224,23 @@ fn native() -> Native {
         frame(0x1700, 0, &[]),
         frame(0x1800, 0, &["_start"]),
     ];
+    main[0].0.found_by = FoundBy::CONTEXT;
     let worker = vec![frame(0x5000, 1, &["poll"]), frame(0x5100, 0, &["_PyEval_EvalFrameDefault"])];
-    let io = vec![frame(0x9000, 1, &["poll"]), NativeFrame { module: None, ..frame(0x9100, 0, &[]) }];
-    let stack = |tid, frames, end| NativeStack { tid: Tid(tid), frames, end };
-    Native {
-        functions: FUNCTIONS
-            .iter()
-            .map(|name| NativeFunctionV1 { function: (*name).into(), raw_symbol: (*name).into() })
-            .collect(),
-        stacks: vec![
-            stack(112, main, StackEnd::COMPLETE),
-            stack(113, worker, StackEnd::NO_CFI),
-            stack(114, io, StackEnd::NO_MODULE),
-        ],
+    let mut io = vec![frame(0x9000, 1, &["poll"]), frame(0x9100, 0, &[])];
+    io[1].1.module = None;
+    let function = |name: &&str| NativeFunctionV1 { function: (*name).into(), raw_symbol: (*name).into() };
+    let mut native = Native { functions: FUNCTIONS.iter().map(function).collect(), ..Native::default() };
+    for (tid, frames, end) in
+        [(112, main, StackEnd::COMPLETE), (113, worker, StackEnd::NO_CFI), (114, io, StackEnd::NO_MODULE)]
+    {
+        let mut stack = NativeStack { tid: Tid(tid), frames: Vec::new(), end };
+        for (frame, place) in frames {
+            stack.frames.push(NativeFrame { place: native.places.len() as u32, ..frame });
+            native.places.push(place);
+        }
+        native.stacks.push(stack);
     }
+    native
 }
 
 fn python() -> Python {

@@ -85,6 +85,13 @@ fn damage(sections: &mut Sections, random: &mut Random) {
         let function = random.below(native.functions.len() as u64) as usize;
         native.functions[function].function = Text(random.bytes());
         native.functions[function].raw_symbol = Bytes(random.bytes());
+        for place in &mut native.places {
+            match random.below(8) {
+                0 => place.module = Some(random.number() as u32),
+                1 => place.calls.iter_mut().for_each(|call| call.function = random.number() as u32),
+                _ => {}
+            }
+        }
         for stack in &mut native.stacks {
             stack.end = StackEnd(random.number() as u16);
             stack.tid = if random.one_in(6) { Tid(random.number() as u32) } else { stack.tid };
@@ -93,9 +100,8 @@ fn damage(sections: &mut Sections, random: &mut Random) {
                     0 => frame.sp = Address(random.number()),
                     1 => frame.cfa = Some(Address(random.number())),
                     2 => frame.cfa = None,
-                    3 => frame.module = Some(random.number() as u32),
+                    3 => frame.place = random.number() as u32,
                     4 => frame.found_by = FoundBy(random.number() as u16),
-                    5 => frame.calls.iter_mut().for_each(|call| call.function = random.number() as u32),
                     _ => {}
                 }
             }

@@ -162,7 +162,7 @@ fn a_thread_has_its_frames_outermost_first() {
 #[test]
 fn a_function_of_the_same_name_outside_the_interpreter_is_not_internal() {
     let mut sections = living();
-    sections.stack(112).frames[3].module = Some(1);
+    sections.place(112, 3).module = Some(1);
     let report = value(&sections.snapshot());
     let frame = &report["threads"][0]["frames"][7];
     assert_eq!((&frame["function"], &frame["internal"]), (&json!("_PyEval_Vector"), &json!(false)));
@@ -174,7 +174,7 @@ fn a_second_python_is_said_to_be_missing() {
     let mut sections = living();
     let before = value(&sections.snapshot());
     assert!(before["diagnostics"].as_array().unwrap().iter().all(|one| one["code"] != "other-python"));
-    sections.stack(112).frames[5].module = Some(1);
+    sections.place(112, 5).module = Some(1);
     let report = value(&sections.snapshot());
     assert_valid(&report);
     let of_code = |one: &&Value| one["code"] == "other-python";

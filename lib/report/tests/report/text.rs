@@ -261,9 +261,7 @@ fn functions_of_the_interpreter_tell_what_its_structures_do_not() {
     assert!(text.contains("thread 112 (MainThread) [Has the GIL,Garbage collecting] (most"), "{text}");
     let in_libc = "a function of that name in the C library takes no GIL";
     assert!(text.contains("thread 113 (Thread-1 (work)) [] (most"), "{in_libc}: {text}");
-    for frame in &mut sections.native.as_mut().unwrap().stacks[1].frames {
-        frame.module = Some(0);
-    }
+    (0..2).for_each(|frame| sections.place(113, frame).module = Some(0));
     assert!(plain(&sections).contains("thread 113 (Thread-1 (work)) [Waiting for the GIL] (most"));
 }
 

@@ -1,4 +1,5 @@
-//! `native`: the native stack of each thread, added by `pyst-unwind`.
+//! `native`: the native stacks of threads, added by `pyst-unwind`. Those of thousands of threads are in several sections, so that
+//! the first can be on its way, and gone from memory, when the last is made.
 
 use super::first_version;
 use super::threads::RegisterV1;
@@ -13,6 +14,8 @@ pub type Native = NativeV1;
 pub type NativeStack = NativeStackV1;
 /// The newest version of one frame.
 pub type NativeFrame = NativeFrameV1;
+/// The newest version of one place.
+pub type NativePlace = NativePlaceV1;
 
 open_enum!(
     /// How a native frame was found: by what its *caller's side* of the chain led to it.
@@ -71,6 +74,8 @@ open_enum!(
 pub struct NativeV1 {
     /// Functions, named by index in calls.
     pub functions: Vec<NativeFunctionV1>,
+    /// Where frames stand, named by index in frames.
+    pub places: Vec<NativePlaceV1>,
     /// The stacks, by ascending tid.
     pub stacks: Vec<NativeStackV1>,
 }
@@ -82,6 +87,15 @@ pub struct NativeFunctionV1 {
     pub function: Text,
     /// The symbol as the file has it.
     pub raw_symbol: Bytes,
+}
+
+/// What is known of an address in code. Thousands of threads wait in the same few.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Hash, Serialize, Deserialize)]
+pub struct NativePlaceV1 {
+    /// Index into `modules`; absent for code that no file holds.
+    pub module: Option<u32>,
+    /// The function, and those inlined into it, innermost first; empty when nothing is known.
+    pub calls: Vec<NativeCallV1>,
 }
 
 /// The stack of one thread.
@@ -107,16 +121,14 @@ pub struct NativeFrameV1 {
     pub cfa: Option<Address>,
     /// How it was found.
     pub found_by: FoundBy,
-    /// Index into `modules`; absent for code that no file holds.
-    pub module: Option<u32>,
+    /// Index into [`NativeV1::places`].
+    pub place: u32,
     /// The callee-saved registers as they are in this frame, by ascending DWARF number, those only that are known.
     pub registers: Vec<RegisterV1>,
-    /// The function, and those inlined into it, innermost first; empty when nothing is known.
-    pub calls: Vec<NativeCallV1>,
 }
 
 /// A call within a physical frame.
-#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Clone, Debug, Default, PartialEq, Eq, Hash, Serialize, Deserialize)]
 pub struct NativeCallV1 {
     /// Index into [`NativeV1::functions`].
     pub function: u32,

@@ -1,9 +1,10 @@
 //! One native stack as its bytes have it. Reports look at each of thousands of stacks several times, so nothing is copied:
-//! a frame knows where its registers and calls are, and reads them when it is asked.
+//! a frame knows where its registers are, and reads them when it is asked.
 //!
 //! The values come one by one from [`wire`](crate::wire), in the order in which the structs have them. That it reads what
 //! [`NativeStack`](super::NativeStack) says, no less and no more, is what the tests of [`packed`](super) compare.
 
+use super::renumbered;
 use crate::address::{Address, Tid};
 use crate::payload::{FoundBy, StackEnd};
 use crate::wire::Cursor;
@@ -12,7 +13,7 @@ use crate::wire::Cursor;
 const REGISTER: usize = 10;
 
 /// The fewest bytes that a frame takes.
-const SHORTEST: usize = 36;
+const SHORTEST: usize = 31;
 
 /// A [`NativeStack`](crate::payload::NativeStack) in the bytes of its payload.
 #[derive(Clone, Debug, Default)]
@@ -36,36 +37,22 @@ pub struct PackedFrame<'a> {
     pub cfa: Option<Address>,
     /// How it was found.
     pub found_by: FoundBy,
-    /// Index into `modules`; absent for code that no file holds.
-    pub module: Option<u32>,
+    /// Index into [`PackedNative::places`](super::PackedNative::places); of nothing there, where the payload names nothing.
+    pub place: u32,
     registers: &'a [u8],
-    calls: &'a [u8],
-}
-
-/// A [`NativeCallV1`](crate::payload::NativeCallV1) in the bytes of its payload.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
-pub struct PackedCall<'a> {
-    /// Index into the functions of the payload.
-    pub function: u32,
-    /// The source file: the bytes of a [`Text`](crate::Text).
-    pub file: Option<&'a [u8]>,
-    /// The line in it, from 1.
-    pub line: Option<u32>,
-    /// Whether it was inlined into the next call of the frame.
-    pub inlined: bool,
 }
 
 impl<'a> PackedStack<'a> {
-    /// The stack that `bytes` start with; `None` where there is none.
-    pub(super) fn read(bytes: &'a [u8]) -> Option<PackedStack<'a>> {
+    /// The stack that `bytes` start with; `None` where there is none. `places` has a new number for each of its places.
+    pub(super) fn read(bytes: &'a [u8], places: &[u32]) -> Option<PackedStack<'a>> {
         let mut cursor = Cursor(bytes);
         let mut frames = Vec::new();
-        let (tid, end) = stack(&mut cursor, |frame, count| {
+        let (tid, end) = stack(&mut cursor, |frame: PackedFrame<'a>, count| {
             if frames.is_empty() {
                 // A count that lies gets no more than as many as could be there.
                 frames.reserve_exact(count.min(bytes.len() / SHORTEST));
             }
-            frames.push(frame);
+            frames.push(PackedFrame { place: renumbered(frame.place, places), ..frame });
         })?;
         Some(PackedStack { tid, frames, end })
     }
@@ -86,18 +73,6 @@ impl<'a> PackedFrame<'a> {
             Some((cursor.u16()?, cursor.u64()?))
         })
     }
-
-    /// Whether nothing is known of its function.
-    #[must_use]
-    pub fn is_nameless(&self) -> bool {
-        self.calls.is_empty()
-    }
-
-    /// The function, and those inlined into it, innermost first.
-    pub fn calls(&self) -> impl Iterator<Item = PackedCall<'a>> + use<'a> {
-        let mut cursor = Cursor(self.calls);
-        std::iter::from_fn(move || call(&mut cursor))
-    }
 }
 
 /// Thread and end of a stack; its frames go to `each`, with their number.
@@ -114,23 +89,8 @@ fn frame<'a>(cursor: &mut Cursor<'a>) -> Option<PackedFrame<'a>> {
     let (pc, sp) = (Address(cursor.u64()?), Address(cursor.u64()?));
     let cfa = cursor.option(Cursor::u64)?.map(Address);
     let found_by = FoundBy(cursor.u16()?);
-    let module = cursor.option(Cursor::u32)?;
+    let place = cursor.u32()?;
     let registers = cursor.length()?.checked_mul(REGISTER)?;
     let registers = cursor.bytes(registers)?;
-    let count = cursor.length()?;
-    let calls = cursor.0;
-    for _ in 0..count {
-        call(cursor)?;
-    }
-    let calls = calls.get(..calls.len().checked_sub(cursor.0.len())?)?;
-    Some(PackedFrame { pc, sp, cfa, found_by, module, registers, calls })
-}
-
-fn call<'a>(cursor: &mut Cursor<'a>) -> Option<PackedCall<'a>> {
-    let function = cursor.u32()?;
-    let file = cursor.option(|cursor| {
-        let length = cursor.length()?;
-        cursor.bytes(length)
-    })?;
-    Some(PackedCall { function, file, line: cursor.option(Cursor::u32)?, inlined: cursor.flag()? })
+    Some(PackedFrame { pc, sp, cfa, found_by, place, registers })
 }
