@@ -1,8 +1,11 @@
 //! A snapshot is small, however large the heap; threads have their names, however many there are; and for how long the target was
 //! stopped.
 
-use anyhow::{Result, ensure};
-use pyst_tests::{Interpreter, Scenario, Target, analyse, grab, representatives};
+use anyhow::{Context, Result, ensure};
+use pyst_snapshot::payload::Native;
+use pyst_snapshot::{Payload, SectionKind, StreamReader};
+use pyst_tests::{Interpreter, Scenario, Target, Tool, analyse, grab, representatives, run_with_input, tool};
+use std::collections::HashMap;
 
 #[test]
 fn a_script_five_frames_deep_takes_less_than_64_kib() {
@@ -22,6 +25,42 @@ fn threads_have_their_names_in_a_crowd() {
         scenario.on(&interpreter.name, || {
             let target = Target::start(interpreter, "crowded_names.py", &[])?;
             analyse(&grab([target.pid().to_string()])?.snapshot()?)?.agrees_with(target.account())?;
+            Ok(())
+        });
+    }
+    scenario.finish();
+}
+
+/// More than one section's worth of native stacks. Those of a pool of threads are all the same.
+#[test]
+fn of_a_thousand_threads_each_has_its_stack() {
+    let scenario = Scenario::new("a thousand threads");
+    for interpreter in representatives() {
+        scenario.on(&interpreter.name, || {
+            let target = Target::start(interpreter, "fifty_threads.py", &["1000"])?;
+            let snapshot = grab([target.pid().to_string()])?.snapshot()?;
+            let unwound = run_with_input(&mut tool(Tool::Unwind), &snapshot)?.expect_status(0)?.stdout;
+            let sections = StreamReader::new(&unwound[..]).next().context("no snapshot")??.sections;
+            let native = sections.iter().filter(|section| section.kind == SectionKind::NATIVE);
+            let native: Vec<Native> =
+                native.map(|one| Native::decode(one.version, &one.payload)).collect::<Result<_, _>>()?;
+            ensure!(native.len() > 1, "all in one section");
+            let mut tids: Vec<u32> = native.iter().flat_map(|one| &one.stacks).map(|stack| stack.tid.0).collect();
+            ensure!(tids.len() == 1000 && tids.is_sorted(), "{} stacks", tids.len());
+            tids.dedup();
+            ensure!(tids.len() == 1000, "some are there twice");
+            let report = analyse(&snapshot)?;
+            report.agrees_with(target.account())?;
+            let mut kinds: HashMap<Vec<String>, usize> = HashMap::new();
+            for thread in report.threads() {
+                let names = thread.native_frames().iter().map(|frame| frame["function"].to_string()).collect();
+                *kinds.entry(names).or_default() += 1;
+            }
+            let mut times: Vec<(usize, usize)> = kinds.iter().map(|(names, times)| (*times, names.len())).collect();
+            times.sort_unstable();
+            // The main thread, and workers of five depths, which only the oldest and the newest loops tell apart.
+            ensure!((2..=6).contains(&times.len()), "{times:?}");
+            ensure!(times.iter().all(|(_, frames)| *frames > 4), "{times:?}");
             Ok(())
         });
     }

@@ -1,5 +1,6 @@
-"""Fifty threads, five to nine frames each."""
+"""Fifty threads, or as many as are asked for, five to nine frames each."""
 
+import sys
 import time
 
 import account
@@ -12,7 +13,8 @@ def descend(depth):
         time.sleep(account.FOREVER)
 
 
-for number in range(49):
+workers = int(sys.argv[1]) - 1 if len(sys.argv) > 1 else 49
+for number in range(workers):
     account.start(descend, (number % 5,), "worker-%d" % number)
-account.settle(49)
+account.settle(workers)
 account.tell(); time.sleep(account.FOREVER)
