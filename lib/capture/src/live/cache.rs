@@ -15,8 +15,9 @@ use std::collections::HashMap;
 /// How many whole pages there is room for, 3 MiB.
 pub(crate) const ROOM: usize = 768;
 
-/// How many bytes are packed.
-const MAX_PACKED: usize = 24 << 20;
+/// How many bytes are packed: of twenty thousand threads about a third. Without them the walk is done anew while the process is
+/// stopped.
+const MAX_PACKED: usize = 128 << 20;
 
 const SIZE: usize = PAGE as usize;
 
@@ -227,7 +228,9 @@ impl Room {
     /// The same with those that were used before.
     fn before_and_next(&mut self, length: usize, size: usize) -> Option<(&[u8], &mut [u8])> {
         if self.mapping.is_none() {
-            self.mapping = MmapMut::map_anon(size).ok();
+            // Somebody may have limited what there is of addresses.
+            let sizes = std::iter::successors(Some(size), |size| Some(size / 2)).take(4);
+            self.mapping = { sizes }.find_map(|size| MmapMut::map_anon(size).ok());
         }
         let at = self.used;
         let end = at.checked_add(length)?;
