@@ -17,6 +17,9 @@ pub(crate) use ahead::Ahead;
 /// How many frames one thread may have. Python's own limit is 1,000; people raise it to a few hundred thousand.
 const FRAMES_OF_A_THREAD: usize = 1_000_000;
 
+/// For so many frames of a thread room is made at once.
+const ROOM: usize = 64;
+
 /// How many frames a walk goes through in all, hidden ones included.
 pub(crate) const FRAMES_IN_ALL: usize = 1_000_000;
 
@@ -46,6 +49,8 @@ pub(crate) struct Frames<'a> {
     frame_words: u64,
     /// How many frames may still come.
     left: usize,
+    /// How many the last thread had: those of a pool all have the same.
+    usual: usize,
 }
 
 /// A frame's fields.
@@ -78,6 +83,7 @@ impl<'a> Frames<'a> {
             frame_type: None,
             frame_words: 0,
             left: FRAMES_IN_ALL,
+            usual: 0,
         }
     }
 
@@ -104,6 +110,9 @@ impl<'a> Frames<'a> {
             chain.problem = Some(error.to_string());
         }
         self.part_thrown_through(&mut chain, thread);
+        // All threads' are kept until the last is walked.
+        chain.frames.shrink_to_fit();
+        self.usual = chain.frames.len().min(ROOM);
         chain
     }
 
@@ -181,6 +190,7 @@ impl<'a> Frames<'a> {
     fn attempt(&mut self, loops: &[Loop]) -> (Chain, Result<(), ChainError>) {
         let of_root = loops.first().is_none_or(|first| first.anchor.is_none());
         let mut chain = Chain::new(of_root);
+        chain.frames.reserve_exact(self.usual);
         let innermost = loops.first().map(|first| first.innermost).unwrap_or_default();
         let result = self.follow(&mut chain, innermost, loops);
         (chain, result)

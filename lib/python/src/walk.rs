@@ -154,6 +154,7 @@ impl Walk<'_> {
             }
         }
         let states = std::mem::take(&mut self.states);
+        self.walked.python.states.reserve_exact(states.len());
         self.name(&states);
         for state in &states {
             let count = self.population.entry(state.interpreter).or_default();

@@ -2,7 +2,7 @@
 
 use crate::model::Diagnostic;
 use pyst_kernel::Call;
-use pyst_memory::Image;
+use pyst_memory::{Image, Recorder};
 use pyst_snapshot::payload::{
     self as wire, Capture, Diagnostics, Modules, PackedNative, Process, Python, Runtime, Severity, Source, Stage,
     Thread, ThreadWait, Threads, Variables, Verdicts, Waits,
@@ -105,10 +105,15 @@ impl Incoming {
             Ok(recorded) => recorded,
             Err(error) => return self.sections.note_undecoded(&error),
         };
-        // pyst-grab says last what it has to say. Once only: a stream may have as many of them as it likes.
+        // pyst-grab says last what it has to say, and writes no more memory. Once only: a stream may have as many of them as it likes.
         if recorded.stage == Stage::GRAB && !std::mem::replace(&mut self.looked_early, true) {
-            self.sections.add_calls(&self.memory);
+            let used = self.sections.add_calls(&self.memory);
             self.told_more = false;
+            // What was not asked for now will not be asked for, unless who asks comes later.
+            let asking = [SectionKind::CAPTURE, SectionKind::THREADS, SectionKind::WAITS];
+            if asking.iter().all(|kind| self.seen.contains(kind)) {
+                self.memory.sections = used;
+            }
         }
         self.sections.add_recorded(recorded);
     }
@@ -167,11 +172,12 @@ impl Sections {
         P::decode(section.version, &section.payload).map_err(|error| self.note_undecoded(&error)).ok()
     }
 
-    /// Finds the system call of each thread, in the memory that the capture recorded for this.
-    fn add_calls(&mut self, snapshot: &Snapshot) {
-        let Some(arch) = self.capture.as_ref().map(|capture| capture.arch) else { return };
+    /// Finds the system call of each thread, in the memory that the capture recorded for this. The memory that was asked for.
+    fn add_calls(&mut self, snapshot: &Snapshot) -> Vec<RawSection> {
+        let Some(arch) = self.capture.as_ref().map(|capture| capture.arch) else { return Vec::new() };
         // Memory that does not decode is a matter of the stages that found frames in it, and said so.
         let (memory, _) = Image::of_snapshot(snapshot);
+        let memory = Recorder::new(&memory);
         let waits = self.waits.threads.iter().map(|wait| (wait.tid, wait));
         let waits: BTreeMap<Tid, &ThreadWait> = waits.collect();
         let threads = self.threads.threads.iter();
@@ -180,6 +186,10 @@ impl Sections {
             Some((thread.tid, Call::of(thread, wait, arch, &memory)?))
         };
         self.calls = threads.filter_map(call).collect();
+        let mut used = Vec::new();
+        // A few bytes for each thread, which fit any section.
+        let _ = memory.into_sections(&mut |section| used.push(section));
+        used
     }
 
     /// Adds a diagnostic of this report.

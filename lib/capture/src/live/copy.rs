@@ -161,7 +161,7 @@ impl Copy {
             let buffer = held.buffers.len();
             for gap in gaps {
                 let offset = usize::try_from(gap.start.0 - range.start.0).unwrap_or(usize::MAX);
-                held.pieces.insert(gap.start.0, Piece { end: gap.end.0, buffer, offset });
+                held.pieces.extend(Piece::of(gap, buffer, offset).map(|piece| (gap.start.0, piece)));
             }
             held.buffers.push(Buffer::Shared(Arc::clone(bytes)));
         }
@@ -174,7 +174,7 @@ impl Copy {
             let before = held.piece_at(range.start.0).map(|(start, _)| start);
             let first = before.unwrap_or(range.start.0);
             held.pieces.range(first..range.end.0).all(|(start, piece)| {
-                let common = Range { start: Address(*start), end: Address(piece.end) }.intersect(*range);
+                let common = Range { start: Address(*start), end: Address(piece.end(*start)) }.intersect(*range);
                 let from = usize::try_from(common.start.0.saturating_sub(range.start.0)).unwrap_or(usize::MAX);
                 let length = usize::try_from(common.len()).unwrap_or(usize::MAX);
                 let wanted = from.checked_add(length).and_then(|end| bytes.get(from..end));

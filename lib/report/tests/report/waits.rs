@@ -5,7 +5,7 @@ use crate::json::value;
 use pyst_report::Report;
 use pyst_report::text::{self, Options};
 use pyst_snapshot::payload::*;
-use pyst_snapshot::{Address, Bytes, Tid};
+use pyst_snapshot::{Address, Bytes, RawSection, Tid};
 use serde_json::{Value, json};
 
 /// The monotonic clock, in seconds.
@@ -282,4 +282,31 @@ fn a_thread_without_registers_has_the_call_that_proc_said() {
     let system_call = Some(SystemCall { number: 0, arguments, program_counter: Address(7) });
     sections.waits.as_mut().unwrap().threads = vec![ThreadWait { tid: Tid(113), wait_channel: None, system_call }];
     assert_eq!(of_thread(&sections, 113)["syscall"]["text"], "read(3)");
+}
+
+/// What is not asked for when `pyst-grab` has said its last is let go of; other writers say it earlier.
+#[test]
+fn what_is_waited_for_is_told_whenever_the_grab_has_said_its_last() {
+    let mut sections = sections();
+    for (tid, place) in [(112, AT), (113, AT + 0x1000)] {
+        call(&mut sections, tid, 35, &[place, 0]);
+    }
+    let seconds = |seconds: u64| [seconds.to_le_bytes(), [0; 8]].concat();
+    let mut snapshot = sections.snapshot();
+    let untold = value(&snapshot);
+    for (place, bytes) in [(AT, seconds(50)), (AT + 0x1000, [&seconds(70)[..], &[1; 9000]].concat())] {
+        snapshot.append(&Memory { read: vec![(Address(place), bytes)], unreadable: Vec::new() }).unwrap();
+    }
+    let said = RawSection::of(&Diagnostics { stage: Stage::GRAB, items: Vec::new() }).unwrap();
+    let expected = value(&snapshot);
+    let timeouts = |report: &Value| [0, 1].map(|thread| report["threads"][thread]["syscall"]["timeout"].clone());
+    assert_ne!(timeouts(&expected), timeouts(&untold));
+    for place in 0..=snapshot.sections.len() {
+        let mut told = snapshot.clone();
+        told.sections.insert(place, said.clone());
+        assert_eq!(value(&told), expected, "at {place}");
+    }
+    snapshot.sections.reverse();
+    snapshot.sections.insert(0, said);
+    assert_eq!(value(&snapshot), expected);
 }

@@ -24,9 +24,9 @@ impl Copied {
     pub(super) fn of(held: Held) -> Copied {
         let mut unreadable: RangeSet = held.unreadable.into_iter().chain(held.left_out).collect();
         let mut ends: Vec<(u64, usize)> = (0..held.buffers.len()).map(|buffer| (0, buffer)).collect();
-        for piece in held.pieces.values() {
-            if let Some((end, _)) = ends.get_mut(piece.buffer) {
-                *end = piece.end.max(*end);
+        for (start, piece) in &held.pieces {
+            if let Some((end, _)) = ends.get_mut(piece.buffer()) {
+                *end = piece.end(*start).max(*end);
             }
         }
         ends.sort_unstable_by(|one, other| other.cmp(one));
@@ -47,16 +47,15 @@ impl Copied {
             let first = holes.partition_point(|hole| hole.end.0 <= start);
             let mut from = start;
             let mut keep = |from: u64, to: u64| {
-                let offset = usize::try_from(from - start).ok().and_then(|more| piece.offset.checked_add(more));
-                if let Some(offset) = offset.filter(|_| from < to) {
-                    kept.push((from, Piece { end: to, offset, ..piece }));
+                if from < to {
+                    kept.extend(piece.part(start, from, to).map(|part| (from, part)));
                 }
             };
-            for hole in holes.iter().skip(first).take_while(|hole| hole.start.0 < piece.end) {
+            for hole in holes.iter().skip(first).take_while(|hole| hole.start.0 < piece.end(start)) {
                 keep(from, hole.start.0);
                 from = hole.end.0;
             }
-            keep(from, piece.end);
+            keep(from, piece.end(start));
         }
         self.pieces = kept;
         self.last.set(0);
@@ -65,12 +64,10 @@ impl Copied {
     /// Copies what is there of the piece with this index from `address` on, and says how much that was.
     fn copy(&self, index: usize, address: u64, place: &mut [u8]) -> Option<usize> {
         let (start, piece) = self.pieces.get(index)?;
-        let before = usize::try_from(address.checked_sub(*start)?).ok()?;
-        let length = usize::try_from(piece.end.checked_sub(address)?).ok()?.min(place.len());
-        let offset = piece.offset.checked_add(before)?;
         let buffers = self.buffers.borrow();
-        let bytes = buffers.get(piece.buffer)?.bytes().get(offset..offset.checked_add(length)?)?;
-        place.get_mut(..length)?.copy_from_slice(bytes);
+        let bytes = piece.bytes_at(address, *start, buffers.get(piece.buffer())?)?;
+        let length = bytes.len().min(place.len());
+        place.get_mut(..length)?.copy_from_slice(bytes.get(..length)?);
         Some(length)
     }
 }
@@ -85,12 +82,12 @@ impl Memory for Copied {
             if is_unreadable { ReadError::Unreadable(asked) } else { ReadError::NotRecorded(asked) }
         };
         let mut index = self.last.get();
-        let holds = |(start, piece): &(u64, Piece)| *start <= address.0 && address.0 < piece.end;
+        let holds = |(start, piece): &(u64, Piece)| *start <= address.0 && address.0 < piece.end(*start);
         if !self.pieces.get(index).is_some_and(holds) {
             // Who reads all of it, reads one after the other.
             index += 1;
             if !self.pieces.get(index).is_some_and(holds) {
-                index = self.pieces.partition_point(|(_, piece)| piece.end <= address.0);
+                index = self.pieces.partition_point(|(start, piece)| piece.end(*start) <= address.0);
             }
             self.last.set(index);
         }

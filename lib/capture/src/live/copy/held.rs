@@ -28,12 +28,48 @@ pub(super) struct Held {
     pub(super) bytes: u64,
 }
 
-/// Where a range lies that is held.
+/// Where a range lies that is held. Of thousands of threads there are a hundred thousand.
 #[derive(Clone, Copy)]
 pub(super) struct Piece {
-    pub(super) end: u64,
-    pub(super) buffer: usize,
-    pub(super) offset: usize,
+    length: u32,
+    buffer: u32,
+    offset: u32,
+}
+
+impl Piece {
+    /// The piece that holds a range at `offset` in a buffer, if they are no larger than any that is read.
+    pub(super) fn of(range: Range, buffer: usize, offset: usize) -> Option<Piece> {
+        let number = |number: usize| u32::try_from(number).ok();
+        Some(Piece { length: u32::try_from(range.len()).ok()?, buffer: number(buffer)?, offset: number(offset)? })
+    }
+
+    /// Where it ends, if it starts at `start`.
+    pub(super) fn end(self, start: u64) -> u64 {
+        start.saturating_add(self.length.into())
+    }
+
+    /// The buffer it lies in.
+    pub(super) fn buffer(self) -> usize {
+        index(self.buffer)
+    }
+
+    /// What lies in its buffer from `at` on, if it starts at `start`.
+    pub(super) fn bytes_at(self, at: u64, start: u64, buffer: &Buffer) -> Option<&[u8]> {
+        let before = usize::try_from(at.checked_sub(start)?).ok()?;
+        let (from, length) = (index(self.offset).checked_add(before)?, index(self.length).checked_sub(before)?);
+        buffer.bytes().get(from..from.checked_add(length)?)
+    }
+
+    /// What of it lies from `from` up to `to`, if it starts at `start`.
+    pub(super) fn part(self, start: u64, from: u64, to: u64) -> Option<Piece> {
+        let before = usize::try_from(from.checked_sub(start)?).ok()?;
+        let range = Range { start: Address(from), end: Address(to) };
+        Piece::of(range, self.buffer(), index(self.offset).checked_add(before)?)
+    }
+}
+
+fn index(number: u32) -> usize {
+    usize::try_from(number).unwrap_or(usize::MAX)
 }
 
 impl Held {
@@ -41,7 +77,8 @@ impl Held {
     pub(super) fn gaps(&self, range: Range, gaps: &mut Vec<Range>) {
         let mut at = range.start.0;
         while at < range.end.0 {
-            if let Some(end) = self.piece_at(at).map(|(_, piece)| piece.end).or_else(|| self.left_out_to(at)) {
+            if let Some(end) = self.piece_at(at).map(|(start, piece)| piece.end(start)).or_else(|| self.left_out_to(at))
+            {
                 at = end;
                 continue;
             }
@@ -63,7 +100,7 @@ impl Held {
 
     /// The piece that holds `at`, with its start.
     pub(super) fn piece_at(&self, at: u64) -> Option<(u64, Piece)> {
-        let holds = |(start, piece): &(u64, Piece)| *start <= at && at < piece.end;
+        let holds = |(start, piece): &(u64, Piece)| *start <= at && at < piece.end(*start);
         if let Some(last) = self.last.get().filter(holds) {
             return Some(last);
         }
@@ -83,7 +120,8 @@ impl Held {
             }
             let length = usize::try_from(gap.len()).unwrap_or(usize::MAX).min(got - offset);
             let Some(end) = gap.start.checked_add(length as u64) else { break };
-            self.pieces.insert(gap.start.0, Piece { end: end.0, buffer: index, offset });
+            let Some(piece) = Piece::of(Range { start: gap.start, end }, index, offset) else { break };
+            self.pieces.insert(gap.start.0, piece);
             gap.start = end;
             offset += length;
         }
@@ -94,9 +132,7 @@ impl Held {
     /// What is held from `at` on, as far as it is one piece.
     pub(super) fn bytes_at(&self, at: u64) -> Option<&[u8]> {
         let (start, piece) = self.piece_at(at)?;
-        let length = usize::try_from(piece.end - at).ok()?;
-        let offset = piece.offset.checked_add(usize::try_from(at - start).ok()?)?;
-        self.buffers.get(piece.buffer)?.bytes().get(offset..offset.checked_add(length)?)
+        piece.bytes_at(at, start, self.buffers.get(piece.buffer())?)
     }
 
     /// Copies what is held from `at` on, and says how much that was.
