@@ -22,6 +22,7 @@ mod snapshots;
 mod speech;
 mod stage;
 mod standard;
+mod task;
 mod usage;
 
 pub use exit::{Exit, Outcome};
@@ -33,7 +34,8 @@ pub use progress::Progress;
 pub use search::SearchArgs;
 pub use snapshots::snapshots;
 pub use speech::{diagnostics_of, process_of_several, say, speaks_here};
-pub use stage::{Adding, Begins, StageInput, Task, run_stage};
+pub use stage::{StageInput, run_stage};
+pub use task::{Adding, Begins, Task};
 pub use usage::UsageError;
 
 /// What every tool's `--version` prints after its name: its version, and those of what it reads and writes.

@@ -9,7 +9,7 @@
 use crate::output::OutputArgs;
 use crate::snapshots::of_stream_error;
 use crate::speech::diagnostics_in;
-use crate::stage::{Adding, Begins, Task};
+use crate::task::{Adding, Begins, Task};
 use anyhow::Context;
 use pyst_snapshot::payload::{Diagnostic, Diagnostics, Severity, Stage};
 use pyst_snapshot::{Part, Parts, Payload, RawSection, SectionKind, Snapshot, SnapshotWriter, WireError};

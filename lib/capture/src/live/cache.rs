@@ -15,8 +15,7 @@ use std::collections::HashMap;
 /// How many whole pages there is room for, 3 MiB.
 pub(crate) const ROOM: usize = 768;
 
-/// How many bytes are packed: of twenty thousand threads about a third. Without them the walk is done anew while the process is
-/// stopped.
+/// How many bytes are packed, more than of twenty thousand threads. Without them the walk is done anew during the stop.
 const MAX_PACKED: usize = 128 << 20;
 
 const SIZE: usize = PAGE as usize;

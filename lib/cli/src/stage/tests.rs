@@ -1,6 +1,8 @@
 use super::*;
+use crate::task::Begins;
 use pyst_snapshot::payload::{Capture, Diagnostics, Severity, Thread, Threads};
-use pyst_snapshot::{SectionFlags, StreamReader, Tid, write_snapshot};
+use pyst_snapshot::payload::{Diagnostic, Stage};
+use pyst_snapshot::{Payload, RawSection, SectionFlags, SectionKind, StreamReader, Tid, write_snapshot};
 use std::cell::{Cell, RefCell};
 use std::io::BufWriter;
 use std::rc::Rc;

@@ -1,6 +1,6 @@
 use super::*;
 use crate::address::Address;
-use crate::payload::{FoundBy, NativeFrame, RegisterV1, StackEnd};
+use crate::payload::{FoundBy, NativeCallV1, NativeFrame, NativeStack, RegisterV1, StackEnd};
 use crate::text::Text;
 
 /// A call, with the function that it names.
