@@ -13,7 +13,9 @@ use std::process::{Command, Stdio};
 use std::sync::Arc;
 
 const THREADS: &str = "
-import threading, time, sys, ctypes, os
+import threading, time, sys, ctypes, os, signal
+# Who starts tests in the background of a shell without job control has them ignore it.
+signal.signal(signal.SIGQUIT, signal.SIG_DFL)
 def worker(): time.sleep(1000)
 threading.Thread(target=worker, daemon=True).start()
 time.sleep(0.2)

@@ -47,10 +47,12 @@ fn of_version(runtime: &FoundRuntime, layout: &Layout) -> Option<Diagnostic> {
     diagnostic(severity, "python-layout-nearest", message)
 }
 
-/// The process describes itself, and not so that it could be believed.
+/// The process describes itself, and not so that it could be believed. One that could be when the runtime was found, and cannot any
+/// more, was lost with the runtime beside it, which is said of that.
 fn of_description(runtime: &FoundRuntime, layout: &Layout) -> Option<Diagnostic> {
     let describes_itself = runtime.version_found_by == VersionFoundBy::DEBUG_OFFSETS;
-    if !describes_itself || layout.source == LayoutSource::SELF_DESCRIBED {
+    let was_believed = [runtime.layout_source, layout.source].contains(&LayoutSource::SELF_DESCRIBED);
+    if !describes_itself || was_believed {
         return None;
     }
     let message = format!(

@@ -122,6 +122,20 @@ fn fields_that_a_build_has_elsewhere_are_named() {
     assert!(diagnostic.message.contains("thread_ident"), "{}", diagnostic.message);
 }
 
+/// The limit of the stop was reached, and some of the memory is not there.
+#[test]
+fn a_description_that_was_lost_is_not_said_to_be_wrong() {
+    let table = tables().into_iter().find(|table| table.minor == (3, 13)).unwrap();
+    let (mut fake, _) = with_frames(table, 0x030d_00f0);
+    let found = find(&fake).found.unwrap();
+    let runtime = fake.parts[&fake.runtime.0].clone();
+    let expected = vec![(Severity::LOSS, "python-runtime-lost".to_owned())];
+    for length in [8, 1000] {
+        fake.parts.insert(fake.runtime.0, runtime[..length].to_vec());
+        assert_eq!(said(&found, &[], &fake), (expected.clone(), 0), "{length}");
+    }
+}
+
 #[test]
 fn a_description_that_is_not_believed_is_told_of() {
     let table = tables().into_iter().find(|table| table.minor == (3, 13)).unwrap();
